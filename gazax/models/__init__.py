@@ -1,18 +1,26 @@
 """Architectures by name: `build("vit", variant="S/16").apply(variables, image, train=False)`.
 
 Every model maps `image[b, h, w, c]` to `(output, out)`: `output` is what a head or a loss takes,
-`out` a dict that names every intermediate that anyone aligns or exports.
+`out` a dict that names every intermediate that anyone aligns or exports. `layer_of(name)` gives the
+place of a top-level parameter or module, from the input (0) to the head (`num_layers` - 1), for
+learning rates that fall from layer to layer. A model with batch statistics has a field `axis_name`.
 """
 
+import functools
 from collections.abc import Callable
 
 import flax.linen as nn
 
-from gazax.models import vit
+from gazax.models import resnet, vit
 from gazax.typing import InputError
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "vit": vit.make_vit,
+    "resnet": resnet.make_resnet,
+    **{
+        f"resnet{depth}": functools.partial(resnet.make_resnet, depth=depth)
+        for depth in resnet.DEPTHS
+    },
 }
 
 

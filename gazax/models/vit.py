@@ -147,6 +147,9 @@ class ViT(nn.Module):
         features       [b, d]
         tokens         [b, n, d]        after the final norm, class token first, n = 1 + gh * gw
         feature_map    [b, gh, gw, d]   the patch tokens among them
+        feature_maps   list of [b, gh, gw, d], one a block: the patch tokens that enter it. All
+                       tokens that enter block i, the class token too, can be perturbed as
+                       `level_i`.
         attention      list of [b, gh, gw], one a block: the class token's row of the softmax, mean
                        over heads, patch columns only. Not normalised again: entries are >= 0 and
                        sum to 1 less the weight of the class token on itself.
@@ -188,8 +191,12 @@ class ViT(nn.Module):
         x = x + self._positions(grid_h, grid_w).astype(x.dtype)
 
         block_class = nn.remat(Block) if self.remat else Block
-        rows, matrices = [], []
+        levels, rows, matrices = [], [], []
         for i in range(self.depth):
+            if not self.is_initializing():  # no perturbation among the parameters
+                x = self.perturb(f"level_{i}", x)
+            level = x[:, 1:].astype(jnp.float32)
+            levels.append(einops.rearrange(level, "b (gh gw) d -> b gh gw d", gh=grid_h))
             block = block_class(
                 self.num_heads,
                 self.mlp_dim,
@@ -207,6 +214,7 @@ class ViT(nn.Module):
             "features": features,
             "tokens": tokens,
             "feature_map": einops.rearrange(tokens[:, 1:], "b (gh gw) d -> b gh gw d", gh=grid_h),
+            "feature_maps": levels,
             "attention": rows,
         }
         if self.attention == "full":
@@ -214,6 +222,22 @@ class ViT(nn.Module):
         if self.num_classes == 0:
             return features, out
         return _linear(features, self.num_classes, "head", jnp.float32), out
+
+    @nn.nowrap
+    def layer_of(self, name: str) -> int:
+        """Place of a top-level parameter: embeddings 0, `blocks_i` i + 1, then `norm` and `head`.
+
+        Raises:
+          KeyError: the model has nothing of this name.
+        """
+        first = dict.fromkeys(("cls_token", "pos_embed", "patch_embed"), 0)
+        last = dict.fromkeys(("norm", "head"), self.depth + 1)
+        return (first | {f"blocks_{i}": i + 1 for i in range(self.depth)} | last)[name]
+
+    @property
+    def num_layers(self) -> int:
+        """Number of places of `layer_of`."""
+        return self.depth + 2
 
     def _embed(self, image: Array) -> Array:
         _, height, width, _ = image.shape

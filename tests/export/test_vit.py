@@ -9,6 +9,7 @@ from flax.traverse_util import flatten_dict
 from gazax.export.vit import from_timm, to_timm
 from gazax.models import build
 from gazax.typing import InputError
+from tests.export.conftest import randomize_vit, run_torch
 
 
 def random_state_dict(*, width=8, depth=2, num_classes=3, seed=0):
@@ -108,20 +109,6 @@ def test_to_timm_names_every_unmatched_parameter():
         to_timm(params)
 
 
-def randomize(net):
-    """Weights without the zeros and ones in which a wrong mapping would hide."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in net.named_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            scale = 0.3 if parameter.ndim == 1 else 2 * parameter.shape[-1] ** -0.5
-            offset = 1.0 if "norm" in name and name.endswith("weight") else 0.0
-            parameter.copy_(offset + scale * noise)
-    return net.eval()
-
-
 @pytest.fixture
 def tiny(timm):
     def make(patch, channels, size, **kwargs):
@@ -144,17 +131,10 @@ def inputs(channels, size):
     return np.random.default_rng(1).normal(size=(2, *size, channels)).astype(np.float32)
 
 
-def run_torch(net, image):
-    import torch
-
-    with torch.no_grad():
-        return net(torch.from_numpy(image).permute(0, 3, 1, 2)).numpy()
-
-
 @pytest.mark.torch
 @pytest.mark.parametrize(("patch", "channels", "size"), SETTINGS)
 def test_model_with_timms_weights_computes_what_timm_does(tiny, patch, channels, size):
-    net = randomize(tiny(patch, channels, size))
+    net = randomize_vit(tiny(patch, channels, size))
     model = build("vit", variant=f"Ti/{patch}", depth=3, num_classes=5)
     image = inputs(channels, size)
     variables = {"params": from_timm(net.state_dict())}
@@ -188,7 +168,7 @@ def test_timm_with_our_weights_computes_what_we_do(tiny, rng, patch, channels, s
 
 @pytest.mark.torch
 def test_average_pooling_is_timms_without_fc_norm(tiny):
-    net = randomize(tiny(8, 1, (24, 40), global_pool="avg", fc_norm=False))
+    net = randomize_vit(tiny(8, 1, (24, 40), global_pool="avg", fc_norm=False))
     model = build("vit", variant="Ti/8", depth=3, num_classes=5, pool="avg")
     image = inputs(1, (24, 40))
     output, _ = jax.jit(model.apply)({"params": from_timm(net.state_dict())}, image)
@@ -197,7 +177,7 @@ def test_average_pooling_is_timms_without_fc_norm(tiny):
 
 @pytest.mark.torch
 def test_attention_is_timms_softmax(tiny):
-    net = randomize(tiny(8, 1, (24, 40)))
+    net = randomize_vit(tiny(8, 1, (24, 40)))
     seen = []
     for block in net.blocks:
         block.attn.fused_attn = False  # the softmax then passes through attn_drop

@@ -1,8 +1,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from gazax.models.heads import Projector
+from gazax.models.heads import AttentionModule, Classifier, Projector
 
 
 def test_projector_is_linear_relu_linear(rng):
@@ -42,3 +43,86 @@ def test_projector_bfloat16_has_float32_parameters_and_output(rng):
     exact = Projector(out_dim=4).apply(variables, features)
     np.testing.assert_allclose(output, exact, atol=0.05)
     assert jnp.abs(output - exact).max() > 1e-5
+
+
+def test_classifier_is_one_product_under_its_own_scope(rng):
+    model = Classifier(3)
+    features = jax.random.normal(rng, (4, 400)).astype(jnp.bfloat16)
+    variables = model.init(rng, features)
+    kernel, bias = variables["params"]["kernel"], variables["params"]["bias"]
+    assert kernel.shape == (400, 3)
+    assert float(jnp.abs(kernel).max()) == pytest.approx(0.05, rel=0.02)  # 1 / sqrt(400)
+    assert float(kernel.std()) == pytest.approx(0.05 / 3**0.5, rel=0.05)
+    np.testing.assert_array_equal(bias, 0)
+    variables["params"]["bias"] = jnp.array([1.0, 2.0, 3.0])
+    logits = model.apply(variables, features)
+    assert logits.dtype == jnp.float32
+    expected = np.asarray(features, np.float64) @ np.asarray(kernel, np.float64) + [1, 2, 3]
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+LEVELS = [(2, 8, 12, 5), (2, 5, 7, 6), (2, 2, 3, 7)]
+
+
+@pytest.fixture
+def attention(rng):
+    """An attention module with random parameters, its levels, and the last map."""
+    keys = jax.random.split(rng, len(LEVELS))
+    levels = [jax.random.normal(key, shape) for key, shape in zip(keys, LEVELS, strict=True)]
+    model = AttentionModule(hidden_dim=4)
+    variables = jax.jit(model.init)(rng, levels, levels[-1])
+    return model, jax.tree.map(lambda leaf: leaf * 5 + 0.1, variables), levels
+
+
+def test_attention_module_gates_what_is_pooled(attention):
+    model, variables, levels = attention
+    densities, features = model.apply(variables, levels, levels[-1])
+    assert [density.shape for density in densities] == [shape[:3] for shape in LEVELS]
+    for density in densities:
+        np.testing.assert_allclose(density.sum(axis=(1, 2)), 1, rtol=1e-5)
+        assert float(density.max() / density.min()) > 2
+    # by hand, from the maps on: the levels cover the same area
+    halves = np.asarray(densities[0]).reshape(2, 2, 4, 3, 4).sum(axis=(2, 4))
+    rows = np.array([[1, 1, 0.5, 0, 0], [0, 0, 0.5, 1, 1]])
+    thirds = [[1, 1, 1 / 3, 0, 0, 0, 0], [0, 0, 2 / 3, 1, 2 / 3, 0, 0], [0, 0, 0, 0, 1 / 3, 1, 1]]
+    fifths = np.einsum("yh,bhw,xw->byx", rows, densities[1], np.array(thirds))
+    gate = (halves + fifths + densities[2]) / 3
+    expected = np.einsum("bhw,bhwd->bd", gate, levels[-1])
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_attention_module_maps_are_softmax_of_a_small_net(attention):
+    model, variables, levels = attention
+    densities, _ = model.apply(variables, levels, levels[-1])
+    for i, level in enumerate(levels):
+        hidden, out = (
+            jax.device_get(variables["params"][f"level_{i}_{part}"]) for part in ("hidden", "out")
+        )
+        assert set(out) == {"kernel"}
+        x = np.maximum(np.asarray(level) @ hidden["kernel"][0, 0] + hidden["bias"], 0)
+        weights = np.exp((x @ out["kernel"][0, 0])[..., 0])
+        expected = weights / weights.sum(axis=(1, 2), keepdims=True)
+        np.testing.assert_allclose(densities[i], expected, rtol=1e-4)
+
+
+def test_attention_module_features_move_every_map(attention):
+    model, variables, levels = attention
+
+    @jax.jit
+    @jax.grad
+    def gradient(variables):
+        return jnp.square(model.apply(variables, levels, levels[-1])[1]).sum()
+
+    found = gradient(variables)["params"]
+    assert set(found) == {f"level_{i}_{part}" for i in range(3) for part in ("hidden", "out")}
+    for name, layer in found.items():
+        for leaf in jax.tree.leaves(layer):
+            assert float(jnp.abs(leaf).max()) > 1e-4, name
+
+
+def test_attention_module_starts_near_the_plain_mean(rng):
+    level = jax.random.normal(rng, (2, 4, 4, 64))
+    model = AttentionModule()
+    (densities, features), _ = model.init_with_output(rng, [level], level)
+    np.testing.assert_allclose(densities[0], 1 / 16, rtol=0.6)
+    np.testing.assert_allclose(features, level.mean(axis=(1, 2)), atol=0.15)

@@ -11,22 +11,13 @@ from flax.traverse_util import flatten_dict
 
 from gazax.models import MODELS, build
 from gazax.typing import InputError
+from tests.models.conftest import randomized
 
 TINY = dict(patch_size=4, width=16, depth=2, num_heads=2, mlp_dim=24)
 SHAPE = (2, 8, 12, 1)  # a grid of 2 x 3: not square, so that h and w cannot be swapped
 
 # timm 1.0.31, vit_<size>_patch16_224, 1000 classes; also the counts of the papers
 PARAMETERS = {"Ti/16": 5_717_416, "S/16": 22_050_664, "B/16": 86_567_656, "L/16": 304_326_632}
-
-
-def randomized(model, shape, seed=0):
-    """Parameters without the zeros, ones and near-zeros of the initial values."""
-    spec = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
-    leaves, tree = jax.tree.flatten(spec)
-    numbers = np.random.default_rng(seed)
-    return tree.unflatten(
-        [jnp.asarray(numbers.normal(0, 0.3, leaf.shape), jnp.float32) for leaf in leaves]
-    )
 
 
 def run(model, variables, image):
@@ -105,6 +96,7 @@ def test_vit_intermediates_are_named_and_float32(image, dtype):
         "features": (2, 16),
         "tokens": (2, 7, 16),
         "feature_map": (2, 2, 3, 16),
+        "feature_maps": [(2, 2, 3, 16)] * 2,
         "attention": [(2, 2, 3)] * 2,
         "attention_full": [(2, 2, 7, 7)] * 2,
     }
@@ -114,7 +106,7 @@ def test_vit_intermediates_are_named_and_float32(image, dtype):
 def test_vit_rows_leaves_the_whole_matrices_out(image):
     model = build("vit", **TINY)
     _, out = run(model, randomized(model, SHAPE), image)
-    assert set(out) == {"features", "tokens", "feature_map", "attention"}
+    assert set(out) == {"features", "tokens", "feature_map", "feature_maps", "attention"}
 
 
 def test_vit_without_classes_returns_the_features(image):
@@ -335,3 +327,82 @@ def test_build_unknown_model_lists_the_known_ones():
     with pytest.raises(InputError, match="unknown model 'vot'") as error:
         build("vot")
     assert all(name in str(error.value) for name in MODELS)
+
+
+def test_vit_feature_maps_are_the_tokens_that_enter_each_block(image):
+    model = build("vit", **TINY)
+    variables = randomized(model, SHAPE)
+    _, out = run(model, variables, image)
+    # without its last block, the last level goes into the final norm
+    shorter = {k: v for k, v in variables["params"].items() if k != "blocks_1"}
+    _, shorter_out = run(model.clone(depth=1), {"params": shorter}, image)
+    level = out["feature_maps"][1]
+    centred = level - level.mean(axis=-1, keepdims=True)
+    normed = centred / jnp.sqrt(jnp.square(centred).mean(axis=-1, keepdims=True) + 1e-6)
+    norm = variables["params"]["norm"]
+    np.testing.assert_allclose(
+        normed * norm["scale"][None, None, None] + norm["bias"][None, None, None],
+        shorter_out["feature_map"],
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def zero_levels(model, variables, image):
+    made = jax.eval_shape(lambda: model.apply(variables, image, mutable=["perturbations"])[1])
+    return jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), made["perturbations"])
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_vit_perturbation_gradient_is_that_of_finite_differences(image, remat):
+    model = build("vit", **TINY, remat=remat)
+    variables = randomized(model, SHAPE)
+    weight = jnp.asarray(np.random.default_rng(3).normal(size=(2, 16)), jnp.float32)
+    zeros = zero_levels(model, variables, image)
+    assert jax.tree.map(jnp.shape, zeros) == {f"level_{i}": (2, 7, 16) for i in range(2)}
+
+    def score(perturbations):
+        features, out = model.apply({**variables, "perturbations": perturbations}, image)
+        return (features * weight).sum(), out["feature_maps"]
+
+    value_and_gradient = jax.jit(jax.value_and_grad(score, has_aux=True))
+    (_, levels), gradient = value_and_gradient(zeros)
+    for name in zeros:
+        numbers = np.random.default_rng(4)
+        step = jnp.asarray(1e-2 * numbers.normal(size=zeros[name].shape), jnp.float32)
+        (up, moved), _ = value_and_gradient({**zeros, name: step})
+        (down, _), _ = value_and_gradient({**zeros, name: -step})
+        expected = float((gradient[name] * step).sum())
+        assert float(up - down) / 2 == pytest.approx(expected, rel=2e-3)
+        assert jnp.abs(gradient[name][:, 0]).max() > 1e-3  # the class token can be perturbed too
+        i = int(name[-1])
+        grid_step = step[:, 1:].reshape(2, 2, 3, 16)
+        np.testing.assert_allclose(moved[i] - levels[i], grid_step, atol=1e-5)
+
+
+def test_vit_without_perturbations_is_the_same_program(image):
+    model = build("vit", **TINY)
+    variables = randomized(model, SHAPE)
+    assert set(variables) == {"params"}
+    zeros = zero_levels(model, variables, image)
+
+    def added(given):
+        return str(jax.make_jaxpr(model.apply)(given, image)).count(" add ")
+
+    assert added({**variables, "perturbations": zeros}) == added(variables) + len(zeros)
+
+
+def test_vit_layers_are_counted_from_the_input():
+    model = build("vit", **TINY, num_classes=3)
+    names = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(SHAPE))["params"]
+    places = {name: model.layer_of(name) for name in names}
+    assert places == {
+        **dict.fromkeys(("cls_token", "pos_embed", "patch_embed"), 0),
+        "blocks_0": 1,
+        "blocks_1": 2,
+        **dict.fromkeys(("norm", "head"), 3),
+    }
+    assert model.num_layers == 4
+    for name in ("blocks_2", "projector"):
+        with pytest.raises(KeyError, match=name):
+            model.layer_of(name)
