@@ -52,8 +52,13 @@ def describe_contents(files: Iterable[Path]) -> dict[str, str]:
     found = {}
     for path in files:
         if path.is_file():
-            with path.open("rb") as file:
-                found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            try:
+                with path.open("rb") as file:
+                    found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise InputError(
+                    f"{path} cannot be read ({error.strerror}); mend its rights"
+                ) from error
     return found
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gazax.config import choose
 from gazax.data.cache import (
     cache_folder,
     describe_contents,
@@ -67,10 +68,9 @@ def prepare(
     Raises:
       InputError: the source is missing or faulty; the message names file, row and mend.
     """
+    choose("data set", name, (*DATASETS, *WITHOUT_READER))
     if name in WITHOUT_READER:
         raise InputError(WITHOUT_READER[name])
-    if name not in DATASETS:
-        raise InputError(f"data set {name!r} is unknown; there are {', '.join(DATASETS)}")
     dataset, folder = DATASETS[name], cache_folder(cache)
     source = None if root is None else Path(root).expanduser()
     facts = {
@@ -168,15 +168,38 @@ DATASETS: dict[str, Dataset] = {
     "gaze_folder": Dataset(_identify_gaze_folder, _read_gaze_folder),
 }
 
-WITHOUT_READER = {
-    "reflacx": (
-        "REFLACX cannot be read by this version of gazax yet. "
-        "Get REFLACX 1.0.0 (https://physionet.org/content/reflacx-xray-localization/1.0.0/, "
-        "credentialed) and the images of MIMIC-CXR-JPG 2.0.0 "
-        "(https://physionet.org/content/mimic-cxr-jpg/2.0.0/), and put both trees into one folder "
-        "for --config.data.root=DIR. Today these run: "
+_REFLACX = (
+    "REFLACX 1.0.0 (https://physionet.org/content/reflacx-xray-localization/1.0.0/, credentialed)"
+)
+_MIMIC_CXR_JPG = (
+    "MIMIC-CXR-JPG 2.0.0 (https://physionet.org/content/mimic-cxr-jpg/2.0.0/, credentialed)"
+)
+_RSNA = (
+    "the RSNA Pneumonia Detection Challenge of 2018 "
+    "(https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, with an account): "
+    "stage_2_train_labels.csv, stage_2_detailed_class_info.csv and stage_2_train_images/"
+)
+_CHESTXRAY14 = (
+    "ChestX-ray14 (https://nihcc.app.box.com/v/ChestXray-NIHCC): images/, Data_Entry_2017.csv (or "
+    "its v2020), train_val_list.txt, test_list.txt and BBox_List_2017.csv"
+)
+
+
+def _not_yet(title: str, *parts: str) -> str:
+    """What to get, where to put it, and what runs until there is a reader."""
+    return (
+        f"{title} cannot be read by this version of gazax yet. Get {' and '.join(parts)}, and put "
+        f"{'all of it' if len(parts) == 1 else 'these trees'} into one folder for "
+        "--config.data.root=DIR. Today these run: "
         "'python -m gazax.main --config=configs/gazat_vit.py' on the phantom, and "
         "'...gazat_vit.py:data=gaze_folder --config.data.root=DIR' on a folder of your own."
-    ),
+    )
+
+
+WITHOUT_READER = {
+    "reflacx": _not_yet("REFLACX", _REFLACX, f"the images of {_MIMIC_CXR_JPG}"),
+    "mimic_cxr": _not_yet("MIMIC-CXR", f"{_MIMIC_CXR_JPG}: files/ and its mimic-cxr-2.0.0-*.csv"),
+    "rsna_pneumonia": _not_yet("RSNA Pneumonia", _RSNA),
+    "chestxray14": _not_yet("ChestX-ray14", _CHESTXRAY14),
 }
 """Data sets whose configs resolve already: what to get, where to put it, what runs today."""

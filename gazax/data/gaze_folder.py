@@ -29,16 +29,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
+from gazax.config import did_you_mean
 from gazax.data import fixations, gaze_tables
 from gazax.data.images import SUFFIXES
-from gazax.data.raw import RawDataset, RawGaze, RawImage
+from gazax.data.raw import IMAGES, RawDataset, RawGaze, RawImage
 from gazax.data.splits import NAMES, draw_splits
 from gazax.data.tables import Faults, Table
 from gazax.typing import InputError
 
-IMAGES = "images/"
-"""What faults of images are counted under."""
-TABLES = ("labels.csv", "fixations.csv", "samples.csv", "readers.csv", "boxes.csv")
+FIXATIONS, READERS = "fixations.csv", "readers.csv"
+TABLES = ("labels.csv", FIXATIONS, "samples.csv", READERS, "boxes.csv")
 
 
 def read_gaze_folder(
@@ -77,7 +77,7 @@ def read_gaze_folder(
         paths={image_id: files[image_id] for image_id in used},
         left_out=frozenset((set(ids) | set(files)) - set(used)),
     )
-    weights = _present(root, "readers.csv", gaze_tables.read_readers, faults) or {}
+    weights = _present(root, READERS, gaze_tables.read_readers, faults) or {}
     detection = gaze_tables.Detection(
         algorithm=fixation_algorithm,
         degree_fraction=degree_fraction,
@@ -87,6 +87,8 @@ def read_gaze_folder(
         max_gap_s=max_gap_s,
     )
     gaze, origin = _read_gaze(root, known, faults, detection)
+    if origin is not None:
+        _note_absent_readers(weights, gaze.reader_names, faults)
     reader_ids = tuple(sorted({*gaze.reader_names, *weights}))
     rank = np.array([reader_ids.index(name) for name in gaze.reader_names], np.int32)
     boxes = _present(root, "boxes.csv", gaze_tables.read_boxes, known, label_names, faults)
@@ -118,6 +120,7 @@ def read_gaze_folder(
         images=tuple(raw),
         has_masks=bool(masks),
         faults=faults,
+        fixation_table=FIXATIONS if origin == FIXATIONS else None,
         rows_left_out=gaze.left_out,
         notes={
             "fixations_from": origin,
@@ -172,6 +175,11 @@ def _read_labels(
             raise InputError(f"{table.where(i)}: patient_id is empty; the image_id will do")
         seen[image_id] = i
     names = table.other_columns
+    if "" in names:
+        raise InputError(
+            f"{path.name} row 1: column {table.columns.index('') + 1} has no name; a label needs "
+            "one (is there a comma too many at the end of the header?)"
+        )
     labels = np.stack([table.numbers(n) for n in names], 1) if names else np.zeros((len(table), 0))
     for k, name in enumerate(names):
         for i, cell in enumerate(table.text(name)):
@@ -223,15 +231,28 @@ def _read_gaze(
     root: Path, known: gaze_tables.Images, faults: Faults, detection: gaze_tables.Detection
 ) -> tuple[gaze_tables.GazeTable, str | None]:
     """The fixations and what they come from."""
-    gaze = _present(root, "fixations.csv", gaze_tables.read_fixations, known, faults)
+    gaze = _present(root, FIXATIONS, gaze_tables.read_fixations, known, faults)
     if gaze is not None:
-        return gaze, "fixations.csv"
+        return gaze, FIXATIONS
     gaze = _present(root, "samples.csv", gaze_tables.read_samples, known, faults, detection)
     if gaze is not None:
         return gaze, f"samples.csv by {detection.algorithm}"
     none = np.zeros((0, 4))
     nobody = RawGaze(none[:, :2], none[:, 0], none[:, :2], none, np.zeros(0, np.int32))
     return gaze_tables.GazeTable(np.zeros(0, np.int64), nobody, (), 0, ()), None
+
+
+def _note_absent_readers(
+    weights: Collection[str], reader_names: Collection[str], faults: Faults
+) -> None:
+    """A weight that nobody's fixations use is most often a name that is spelled otherwise."""
+    for name in weights:
+        if name not in reader_names:
+            near = did_you_mean(name, list(reader_names))
+            message = (
+                f"{READERS}: reader_id {name!r} has no fixations{near}; its weight is not used"
+            )
+            faults.add(READERS, "reader without fixations", message)
 
 
 def _check_masks(masks: dict[str, Path], known: gaze_tables.Images, faults: Faults) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from gazax.config import choose
 from gazax.data import images
 from gazax.data.fixations import detect_by_dispersion, detect_by_velocity
 from gazax.data.raw import RawGaze
@@ -74,11 +75,7 @@ class Detection:
 
     def __post_init__(self):
         """Names are typed by people, in configs."""
-        if self.algorithm not in ALGORITHMS:
-            raise InputError(
-                f"fixation_algorithm {self.algorithm!r} is unknown; there are "
-                f"{', '.join(ALGORITHMS)}"
-            )
+        choose("fixation_algorithm", self.algorithm, ALGORITHMS)
 
     def __call__(
         self, t: Float[np.ndarray, "s"], xy: Float[np.ndarray, "s 2"], *, longer_side_px: float

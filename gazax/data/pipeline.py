@@ -7,100 +7,21 @@ processes, threads or workers read. `start` resumes the stream at any position.
 """
 
 import functools
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import numpy as np
 from absl import flags
 
-from gazax.data.preparation import EVERY_LABEL
+from gazax.data.arrays import ToArrays
+from gazax.data.change_gaze import ChangeGaze
+from gazax.data.gaze_settings import OWN, GazeSettings
 from gazax.data.records import Source
 from gazax.typing import Batch, InputError
 
 SIGMA_FRACTION = 1 / 28
 """Default sigma where a fixation has none: about one degree of visual angle (ours)."""
-
-
-class ToArrays:
-    """Turns a record into the arrays of one example: every ragged part padded to a fixed size.
-
-    A sigma that is not given becomes `sigma_fraction` of the content's longer side, a window that
-    is not given the content itself. Readers are numbered within the image, in the order of
-    ``Records.reader_ids``.
-
-    Args:
-      source: records; their summary tells beforehand whether everything fits.
-      max_fixations, max_readers, max_boxes: f, r and m of the batch.
-      sigma_fraction: see above.
-      masks: whether to make `mask`.
-
-    Raises:
-      InputError: an image has more than fits, or masks are asked for and there are none.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        *,
-        max_fixations: int,
-        max_readers: int,
-        max_boxes: int,
-        sigma_fraction: float,
-        masks: bool,
-    ):
-        summary = source.records.summary
-        limits = {"fixations": max_fixations, "readers": max_readers, "boxes": max_boxes}
-        for what, limit in limits.items():
-            largest = summary["largest"][what]
-            if largest["count"] > limit:
-                raise InputError(
-                    f"image {largest['image_id']!r} has {largest['count']} {what} and a batch "
-                    f"holds {limit} an image: set config.data.max_{what} to {largest['count']} or "
-                    "more (nothing is cut off silently)"
-                )
-        if masks and not summary["masks"]:
-            raise InputError(
-                f"masks are asked for and the data set in {source.records.directory} has none; "
-                "add a folder masks/ to its source or set config.data.masks=False"
-            )
-        self.max_fixations = max_fixations
-        self.max_readers = max_readers
-        self.max_boxes = max_boxes
-        self.sigma_fraction = sigma_fraction
-        self.masks = masks
-        self.reader_weights = np.array(summary["reader_weights"], np.float32)
-
-    def __call__(self, record: dict, *, place: int, weight: float) -> Batch:
-        """One example, without the batch axis."""
-        content = record["content"]
-        fixations = record["fixations"]
-        sigma, window = fixations["sigma"], fixations["window"]
-        longer = max(content[2] - content[0], content[3] - content[1])
-        slots, reader = np.unique(fixations["reader"], return_inverse=True)
-        example = {
-            "image": record["image"],
-            "fixations": {
-                "xy": _pad(fixations["xy"], self.max_fixations),
-                "duration": _pad(fixations["duration"], self.max_fixations),
-                "sigma": _pad(
-                    np.where(np.isnan(sigma), np.float32(self.sigma_fraction * longer), sigma),
-                    self.max_fixations,
-                ),
-                "window": _pad(np.where(np.isnan(window), content, window), self.max_fixations),
-                "reader": _pad(reader.astype(np.int32), self.max_fixations, -1),
-            },
-            "reader_weight": _pad(self.reader_weights[slots], self.max_readers),
-            "label": record["label"],
-            "box": _pad(record["box"], self.max_boxes),
-            "box_label": _pad(record["box_label"], self.max_boxes, -1),
-            "content": content,
-            "index": np.int32(record["index"]),
-            "place": np.int32(place),
-            "weight": np.float32(weight),
-        }
-        if self.masks:
-            example["mask"] = _spread(record["mask"], record["label"])
-        return example  # type: ignore[return-value]
 
 
 class _Stream:
@@ -125,21 +46,61 @@ class _Stream:
         return f"Stream({self.source}, seed={self.seed})"
 
 
-@functools.lru_cache(maxsize=4)
-def _order(length: int, seed: int, epoch: int) -> np.ndarray:
+class _MixedStream:
+    """Two pools of the records, each in an epoch order of its own, mixed at a fixed rate.
+
+    Place p is the first pool's where floor((p + 1) rate) > floor(p rate): any n places in a row
+    have floor(n rate) or ceil(n rate) of them, and what stands at a place follows from it alone.
+    """
+
+    def __init__(self, source: Source, seed: int, *, has_gaze: np.ndarray, rate: float):
+        self.source = source
+        self.seed = seed
+        self.pools = (np.flatnonzero(has_gaze), np.flatnonzero(~has_gaze))
+        self.rate = rate
+        for pool, what, share in zip(
+            self.pools, ("with", "without"), (rate, 1 - rate), strict=True
+        ):
+            if share > 0 and not len(pool):
+                raise InputError(
+                    f"config.data.gaze_rate is {rate:g} and no training image is {what} gaze; set "
+                    "it to 0 to take the images as they come"
+                )
+
+    def __len__(self) -> int:
+        return 2**31
+
+    def __getitem__(self, index: int) -> dict:
+        before = math.floor(index * self.rate)
+        if math.floor((index + 1) * self.rate) > before:
+            number, count = 0, before
+        else:
+            number, count = 1, index - before
+        pool = self.pools[number]
+        epoch, position = divmod(count, len(pool))
+        return self.source[pool[_order(len(pool), self.seed, epoch, 1 + number)[position]]]
+
+    def __repr__(self) -> str:
+        return f"MixedStream({self.source}, seed={self.seed}, rate={self.rate})"
+
+
+@functools.lru_cache(maxsize=8)
+def _order(length: int, seed: int, epoch: int, *pool: int) -> np.ndarray:
     """The order of one epoch; raw Philox words, since numpy keeps those the same for ever."""
-    words = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(length)
+    words = np.random.Philox(np.random.SeedSequence([seed, epoch, *pool])).random_raw(length)
     return np.argsort(words, kind="stable")
 
 
 class _TrainExample:
     """(place, record) -> example; a class, since workers need to pickle it."""
 
-    def __init__(self, to_arrays: ToArrays):
+    def __init__(self, to_arrays: ToArrays, change: Callable[[dict], dict] | None):
         self.to_arrays = to_arrays
+        self.change = change
 
     def __call__(self, place: int, record: dict) -> Batch:
-        return self.to_arrays(record, place=place, weight=1.0)
+        changed = record if self.change is None else self.change(record)
+        return self.to_arrays(changed, place=place, weight=1.0)
 
 
 class _EvaluationExample:
@@ -163,6 +124,8 @@ def train_batches(
     max_boxes: int,
     sigma_fraction: float = SIGMA_FRACTION,
     masks: bool = False,
+    labels: Sequence[str] = (),
+    gaze: GazeSettings = OWN,
     start: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -175,7 +138,8 @@ def train_batches(
       source: records of a split.
       global_batch_size: examples a step takes, over all processes.
       seed: of the shuffling; each epoch has its own order.
-      max_fixations, max_readers, max_boxes, sigma_fraction, masks: see `ToArrays`.
+      max_fixations, max_readers, max_boxes, sigma_fraction, masks, labels: see `ToArrays`.
+      gaze: whose gaze and how much of it; the default takes the records as they are.
       start: examples that have been taken from the global stream already; the batches that follow
         are those of an unbroken stream, whatever read it before.
       process_index, process_count: this host and how many there are.
@@ -187,20 +151,31 @@ def train_batches(
       Row i of process p is example ``start + p + i * process_count`` of the global stream.
 
     Raises:
-      InputError: see `ToArrays`; or the processes do not divide the batch.
+      InputError: see `ToArrays` and `ChangeGaze`; the processes do not divide the batch; or a
+        pool that `gaze.gaze_rate` needs is empty.
     """
-    to_arrays = ToArrays(
+    arrays = functools.partial(
+        ToArrays,
         source,
         max_fixations=max_fixations,
         max_readers=max_readers,
         max_boxes=max_boxes,
         sigma_fraction=sigma_fraction,
         masks=masks,
+        labels=labels,
     )
-    stream = grain.MapDataset.source(_Stream(source, seed)).map_with_index(_TrainExample(to_arrays))
-    examples = stream[start + process_index :: process_count]
-    batches = examples.batch(_local_size(global_batch_size, process_count))
-    return _iterate(batches, num_threads, num_workers)
+    local = _local_size(global_batch_size, process_count)
+    stream: _Stream | _MixedStream = _Stream(source, seed)
+    if gaze == OWN:
+        example = _TrainExample(arrays(), None)
+    else:
+        change = ChangeGaze(source, gaze, seed=seed, arrays=arrays)
+        example = _TrainExample(change.to_arrays, change)
+        if gaze.gaze_rate:
+            stream = _MixedStream(source, seed, has_gaze=change.has_gaze, rate=gaze.gaze_rate)
+    examples = grain.MapDataset.source(stream).map_with_index(example)
+    examples = examples[start + process_index :: process_count]
+    return _iterate(examples.batch(local), num_threads, num_workers)
 
 
 def evaluation_batches(
@@ -212,6 +187,7 @@ def evaluation_batches(
     max_boxes: int,
     sigma_fraction: float = SIGMA_FRACTION,
     masks: bool = False,
+    labels: Sequence[str] = (),
     process_index: int = 0,
     process_count: int = 1,
     num_threads: int = 2,
@@ -230,6 +206,7 @@ def evaluation_batches(
         max_boxes=max_boxes,
         sigma_fraction=sigma_fraction,
         masks=masks,
+        labels=labels,
     )
     local = _local_size(batch_size, process_count)
     padded = -(-len(source) // batch_size) * batch_size
@@ -259,16 +236,3 @@ def _iterate(batches: grain.MapDataset, num_threads: int, num_workers: int) -> I
             flags.FLAGS.mark_as_parsed()
         stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
     return iter(stream)
-
-
-def _pad(rows: np.ndarray, length: int, value: float = 0) -> np.ndarray:
-    padded = np.full((length, *rows.shape[1:]), value, rows.dtype)
-    padded[: len(rows)] = rows
-    return padded
-
-
-def _spread(mask: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """A label map [h, w] to one plane a label [h, w, k]; see `gazax.data.gaze_folder`."""
-    columns = np.arange(1, len(label) + 1)
-    every = (mask == EVERY_LABEL)[..., None] & (label == 1)
-    return ((mask[..., None] == columns) | every).astype(np.uint8)

@@ -14,12 +14,11 @@ import numpy as np
 from tqdm import tqdm
 
 from gazax.data import images
-from gazax.data.gaze_folder import IMAGES
-from gazax.data.raw import RawDataset, RawImage
+from gazax.data.raw import IMAGES, RawDataset, RawImage
 from gazax.data.splits import SPLITS
 from gazax.typing import InputError, Size
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
 """Of what a record holds and how it is made; part of the fingerprint."""
 SUMMARY = "preparation.json"
 EXAMPLES = "examples.csv"
@@ -85,9 +84,11 @@ def write_records(
         )
     with (directory / EXAMPLES).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["index", "image_id", "patient_id", "split"])
+        writer.writerow(["index", "image_id", "patient_id", "split", "fixations", "readers"])
         for index, (image, _) in enumerate(kept):
-            writer.writerow([index, image.image_id, image.patient_id, image.split])
+            ids = [index, image.image_id, image.patient_id, image.split]
+            readers = ";".join(map(str, np.unique(image.gaze.reader)))
+            writer.writerow([*ids, len(image.gaze), readers])
     hashed = {"content_hash": contents.hexdigest()[:16]}
     summary = facts | hashed | summarize(raw, kept, failed)
     (directory / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")
@@ -96,6 +97,7 @@ def write_records(
 def summarize(raw: RawDataset, kept: list[tuple[RawImage, Size]], failed: list[RawImage]) -> dict:
     """Counts of what was kept, what was left out and why, and the largest image of each kind."""
     labels = np.array([image.label for image, _ in kept]).reshape(len(kept), -1)
+    weights = np.array(raw.reader_weights)
     splits = {}
     for split in SPLITS:
         rows = np.array([image.split == split for image, _ in kept])
@@ -114,13 +116,13 @@ def summarize(raw: RawDataset, kept: list[tuple[RawImage, Size]], failed: list[R
             },
         }
     report = raw.faults.report()
-    dropped = Counter(report.get("fixations.csv", {}).get("reasons", {}))
+    dropped = Counter(report.get(raw.fixation_table or "", {}).get("reasons", {}))
     dropped["image left out"] += raw.rows_left_out + sum(len(image.gaze) for image in failed)
     sized = [(image, np.array([width, height])) for image, (height, width) in kept]
     return {
         "images": len(kept),
         "images_failed": [image.path.name for image in failed],
-        "images_without_gaze": sum(not len(image.gaze) for image, _ in kept),
+        "images_without_gaze": sum(not weights[image.gaze.reader].any() for image, _ in kept),
         "patients": len({image.patient_id for image, _ in kept}),
         "readers": len({r for image, _ in kept for r in np.unique(image.gaze.reader).tolist()}),
         "reader_ids": list(raw.reader_ids),

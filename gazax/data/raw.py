@@ -8,6 +8,9 @@ from jaxtyping import Float, Int
 
 from gazax.data.tables import Faults
 
+IMAGES = "images/"
+"""What faults of images are counted under."""
+
 
 @dataclass(frozen=True)
 class RawGaze:
@@ -67,6 +70,8 @@ class RawDataset:
     images: tuple[RawImage, ...]
     has_masks: bool
     faults: Faults
+    fixation_table: str | None = None
+    """The file, if any, whose faulty rows are fixations that were dropped."""
     rows_left_out: int = 0
     """Fixations that were left out with their image, before its pixels were looked at."""
     notes: dict = field(default_factory=dict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from gazax.config import choose
 from gazax.data.preparation import EXAMPLES, SUMMARY
 from gazax.data.splits import SPLITS
 from gazax.typing import InputError, Size
@@ -64,6 +65,25 @@ class Records:
         """Patient id by `index`."""
         return tuple(row["patient_id"] for row in self._examples)
 
+    @cached_property
+    def num_fixations(self) -> tuple[int, ...]:
+        """Fixations of all readers by `index`."""
+        return tuple(int(row["fixations"]) for row in self._examples)
+
+    @cached_property
+    def readers(self) -> tuple[tuple[int, ...], ...]:
+        """The readers with fixations, as positions in `reader_ids`, by `index`."""
+        return tuple(
+            tuple(map(int, row["readers"].split(";"))) if row["readers"] else ()
+            for row in self._examples
+        )
+
+    def indices(self, split: str) -> range:
+        """`index` of the records of a split, in their order."""
+        before = SPLITS[: SPLITS.index(_known(split))]
+        start = sum(map(self.num_examples, before))
+        return range(start, start + self.num_examples(split))
+
     def num_examples(self, split: str) -> int:
         """Images in ``train``, ``validation`` or ``test``; 0 where the data has no such split."""
         return self.summary["splits"][_known(split)]["images"]
@@ -112,6 +132,4 @@ class Source(Sequence):
 
 
 def _known(split: str) -> str:
-    if split not in SPLITS:
-        raise InputError(f"split {split!r} is unknown; there are {', '.join(SPLITS)}")
-    return split
+    return choose("split", split, SPLITS)

@@ -184,6 +184,10 @@ def _read(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
                 start = reader.line_num + 1
     except FileNotFoundError:
         raise InputError(f"{path.name} is missing in {path.parent}") from None
+    except IsADirectoryError:
+        raise InputError(f"{path} is a folder; a csv file of that name is expected") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); mend its rights") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(
             f"{path.name} cannot be read as csv ({error}); save it as comma-separated UTF-8"

@@ -90,7 +90,7 @@ class TestRecords:
         assert records.num_examples("validation") == 0
         with pytest.raises(InputError, match=r"no images in the split 'validation', only in train"):
             records.source("validation")
-        with pytest.raises(InputError, match="split 'dev' is unknown"):
+        with pytest.raises(InputError, match="split='dev' is unknown"):
             records.num_examples("dev")
 
     def test_a_folder_without_gaze_or_labels(self, tmp_path):
@@ -362,9 +362,27 @@ class TestCache:
 
 
 @pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("reflacx", "REFLACX 1.0.0"),
+        ("mimic_cxr", "MIMIC-CXR-JPG 2.0.0"),
+        ("rsna_pneumonia", "stage_2_train_labels.csv"),
+        ("chestxray14", "Data_Entry_2017.csv"),
+    ],
+)
+def test_data_sets_without_a_reader_say_what_to_get_and_what_runs(tmp_path, name, what):
+    assert name not in datasets.DATASETS
+    with pytest.raises(InputError, match=f"cannot be read by this version.*{what}.*data=gaze_fold"):
+        data.prepare(name, root=tmp_path, size=(8, 8), cache=tmp_path)
+
+
+@pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        (dict(name="reflax"), "data set 'reflax' is unknown; there are phantom, gaze_folder"),
+        (
+            dict(name="reflax"),
+            r"data set='reflax' is unknown \(did you mean 'reflacx'\?\); known: c",
+        ),
         (dict(name="gaze_folder"), "a gaze folder needs a root"),
         (dict(name="gaze_folder", root="nowhere"), "no folder nowhere"),
         (dict(name="phantom", root="somewhere"), "the phantom is made, not read"),

@@ -162,7 +162,7 @@ class TestSamples:
         assert raw.notes["fixations_from"] == "samples.csv by ivt"
 
     def test_unknown_algorithm_lists_the_known_ones(self, tmp_path):
-        with pytest.raises(InputError, match=r"fixation_algorithm 'idx' is unknown; .* idt, ivt"):
+        with pytest.raises(InputError, match=r"fixation_algorithm='idx' is unknown.* idt, ivt"):
             read(tmp_path, fixation_algorithm="idx")
 
     def test_blinks_are_no_fault(self, tmp_path):
@@ -287,7 +287,34 @@ class TestLeftOut:
         assert first_fault(raw, "masks/").startswith("masks/z.png belongs to no image")
 
 
+class TestNoted:
+    """What changes nothing but is most often a slip is said and stops nothing."""
+
+    def test_weight_of_a_reader_who_has_no_fixations(self, tmp_path):
+        readers = table("reader_id,weight", "bob,.5", "anne,2")
+        raw = read(tmp_path, fixations=GOOD_FIXATIONS, readers=readers, max_bad_fraction=0.0)
+        assert raw.faults.report()["readers.csv"] == {
+            "count": 1,
+            "reasons": {"reader without fixations": 1},
+            "first": [
+                "readers.csv: reader_id 'anne' has no fixations (did you mean 'ann'?); its weight "
+                "is not used"
+            ],
+        }
+
+    def test_weights_without_any_gaze_are_no_slip(self, tmp_path):
+        raw = read(tmp_path, readers=table("reader_id,weight", "bob,.5"))
+        assert raw.faults.report() == {}
+
+
 class TestStops:
+    @pytest.mark.parametrize("header", ["sick,", ",sick"])
+    def test_label_without_a_name(self, tmp_path, header):
+        labels = table(f"image_id,patient_id,{header}", "a,p,1,", "b,q,1,", "c,r,1,")
+        column = 3 + (header != ",sick")
+        with pytest.raises(InputError, match=rf"labels\.csv row 1: column {column} has no name"):
+            read(tmp_path, labels=labels)
+
     """Faults of the whole: named at once."""
 
     @pytest.mark.parametrize(

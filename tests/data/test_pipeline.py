@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gazax import data
-from gazax.data import pipeline
+from gazax.data import arrays, pipeline
 from gazax.typing import InputError, batch_spec
 from tests.data.folders import grey, table, write_folder
 
@@ -107,7 +107,7 @@ class TestExample:
 
     def test_mask_of_every_label_marks_those_that_are_present(self):
         mask = np.array([[0, 255], [1, 255]], np.uint8)
-        planes = pipeline._spread(mask, np.array([0, 1, np.nan], np.float32))
+        planes = arrays._spread(mask, np.array([0, 1, np.nan], np.float32))
         np.testing.assert_array_equal(planes[..., 0], [[0, 0], [1, 0]])
         np.testing.assert_array_equal(planes[..., 1], [[0, 1], [0, 1]])
         np.testing.assert_array_equal(planes[..., 2], 0)
@@ -137,6 +137,85 @@ class TestExample:
         records = data.prepare("gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c")
         with pytest.raises(InputError, match="masks are asked for"):
             pipeline.train_batches(records.source("train"), masks=True, **TRAIN)
+
+
+class TestLabels:
+    """Image i has labels a = i odd and b = not a, boxes a (, b) and the mask value i % 3."""
+
+    @pytest.mark.parametrize("image_id", ["im03", "im05", "im11"])
+    def test_columns_come_in_the_order_asked_for(self, records, image_id):
+        example, turned = find(records, image_id), find(records, image_id, labels=("b", "a"))
+        np.testing.assert_array_equal(turned["label"], example["label"][::-1])
+        np.testing.assert_array_equal(turned["mask"], example["mask"][..., ::-1])
+        np.testing.assert_array_equal(turned["box"], example["box"])
+        swapped = np.where(example["box_label"] >= 0, 1 - example["box_label"], -1)
+        np.testing.assert_array_equal(turned["box_label"], swapped)
+
+    def test_boxes_and_masks_of_other_labels_are_left_out(self, records):
+        example, only_b = find(records, "im05"), find(records, "im05", labels=("b",))
+        assert only_b["label"].shape == (1,)
+        np.testing.assert_array_equal(only_b["mask"], example["mask"][..., 1:])
+        assert only_b["mask"].all()
+        np.testing.assert_array_equal(example["box_label"], [0, 1])
+        np.testing.assert_array_equal(only_b["box_label"], [0, -1])
+        np.testing.assert_array_equal(only_b["box"], [example["box"][1], [0, 0, 0, 0]])
+
+    def test_a_mask_of_every_label_keeps_to_the_label_it_stands_for(self, tmp_path):
+        root = write_folder(
+            tmp_path / "s",
+            {"a": grey(), "b": grey(), "c": grey()},
+            {"a": grey(value=255), "b": grey(value=1)},
+            labels=table(
+                "image_id,patient_id,split,l,m", "a,p,train,1,0", "b,q,val,", "c,r,test,,"
+            ),
+        )
+        records = data.prepare(
+            "gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c", max_bad_fraction=0.5
+        )
+        assert find(records, "a", labels=("l",))["mask"].all()
+        assert not find(records, "a", labels=("m",))["mask"].any()
+
+    @pytest.mark.parametrize("masks", [False, True])
+    def test_training_and_its_spec_follow(self, train, masks):
+        kwargs = TRAIN | dict(masks=masks)
+        batch = next(pipeline.train_batches(train, labels=("b",), **kwargs))
+        spec = batch_spec(batch_size=4, size=(24, 32), num_labels=1, masks=masks, **SIZES)
+        assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) == spec
+
+    def test_all_by_name_is_all(self, train):
+        one, other = (
+            next(pipeline.train_batches(train, labels=labels, masks=True, **TRAIN))
+            for labels in ((), ("a", "b"))
+        )
+        assert_same(one, other)
+
+    @pytest.mark.parametrize(
+        ("labels", "message"),
+        [
+            (
+                ("a", "bb"),
+                r"config\.data\.labels='bb' is unknown \(did you mean 'b'\?\); known: a, b",
+            ),
+            (("a", "a"), r"config\.data\.labels is \('a', 'a'\): a name stands there twice"),
+        ],
+    )
+    def test_unknown_names_are_named(self, train, labels, message):
+        with pytest.raises(InputError, match=message):
+            pipeline.train_batches(train, labels=labels, **TRAIN)
+
+    def test_data_without_labels_says_so(self, tmp_path):
+        root = write_folder(
+            tmp_path / "s",
+            {"a": grey(), "b": grey(), "c": grey()},
+            labels=table("image_id,patient_id,split", "a,p,train", "b,q,val", "c,r,test"),
+        )
+        records = data.prepare("gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c")
+        with pytest.raises(
+            InputError, match=r"config\.data\.labels is \('a',\) and the data has no"
+        ):
+            pipeline.evaluation_batches(
+                records.source("test"), batch_size=1, labels=("a",), **SIZES
+            )
 
 
 class TestTrain:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gazax.data.cache import describe_contents
 from gazax.data.tables import NAMED, Faults, Table
 from gazax.typing import InputError
 
@@ -119,3 +120,23 @@ def test_the_first_few_faults_are_listed():
 def test_allowed_part_lies_between_nothing_and_all():
     with pytest.raises(InputError, match="max_bad_fraction is 2"):
         Faults(2.0)
+
+
+def test_folder_in_the_place_of_a_table_is_named(tmp_path):
+    (tmp_path / "t.csv").mkdir()
+    with pytest.raises(
+        InputError, match=r"t\.csv is a folder; a csv file of that name is expected"
+    ):
+        Table(tmp_path / "t.csv", ("a",), faults=Faults())
+
+
+def test_table_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(InputError, match=r"t\.csv cannot be read \(Permission denied\)"):
+        Table(tmp_path / "t.csv", ("a",), faults=Faults())
+    (tmp_path / "t.csv").touch()
+    with pytest.raises(InputError, match=r"t\.csv cannot be read \(Permission denied\)"):
+        describe_contents([tmp_path / "t.csv"])
