@@ -5,10 +5,12 @@ from typing import Any
 from gazax.config import choose
 from gazax.methods.base import Method
 from gazax.methods.gazat import GazAT
+from gazax.methods.segmentation import Segmentation
+from gazax.methods.supervised import Supervised
 
-METHODS = {"gazat": GazAT}
+METHODS = {"gazat": GazAT, "segmentation": Segmentation, "supervised": Supervised}
 
-__all__ = ["METHODS", "GazAT", "Method", "build"]
+__all__ = ["METHODS", "GazAT", "Method", "Segmentation", "Supervised", "build"]
 
 
 def build(name: str, **kwargs: Any) -> Method:

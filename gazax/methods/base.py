@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from gazax.typing import Batch, Key, Scalar, StepCount, Terms
@@ -19,11 +20,28 @@ class Method(Protocol):
     ``axis_name`` is the mapped axis under shard_map and pmap, and None where arrays are global
     (one device, or jit over a mesh). Under an axis, `loss` returns this shard's share: the mean
     of the shares over the axis is the loss of the global batch (`gazax.losses.parallel`).
+
+    ``freeze`` holds regexes of parameter paths (``backbone/.*``): those parameters are split off
+    before the gradient is taken, and the statistics of their layers are used but do not move.
     """
 
     # What makes it a dataclass to `dataclasses.replace`.
     __dataclass_fields__: ClassVar[dict[str, Any]]
-    axis_name: str | None
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The model under the scope `backbone`."""
+        ...
+
+    @property
+    def axis_name(self) -> str | None:
+        """The mapped axis, see above."""
+        ...
+
+    @property
+    def freeze(self) -> tuple[str, ...]:
+        """Regexes of the parameters that are not trained, see above."""
+        ...
 
     def init(self, rng: Key, batch: Batch) -> tuple[Params, State]:
         """Parameters by scope (`backbone`, `projector`, ...) and the state beside them."""

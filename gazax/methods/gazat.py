@@ -5,23 +5,48 @@ L = L_contrast + alpha * L_attention + beta * L_regional                       (
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import linen as nn
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from gazax.config import choose
 from gazax.losses import attention_alignment, info_nce, regional_contrast
-from gazax.losses.parallel import masked_mean
+from gazax.losses.contrastive import unit_rows
+from gazax.losses.parallel import gather, masked_mean
+from gazax.methods.attention import (
+    GRADIENTS,
+    SOURCES,
+    Maps,
+    check_source,
+    grad_cam_maps,
+    mean_density,
+    plain_maps,
+    with_source,
+)
+from gazax.methods.backbone import apply_backbone, init_backbone, zero_perturbations
 from gazax.methods.base import Params, State, keys_by_place
-from gazax.ops.gaze import gaze_maps, to_density
+from gazax.methods.positives import mean_positive, same_label, similar_gaze
+from gazax.methods.views import Views, gaze_views, own_gaze
 from gazax.ops.image import area_pool, to_float
-from gazax.ops.regions import pool_regions
-from gazax.ops.views import gaze_blend, standard_view, strong_transform
+from gazax.ops.regions import pool_regions, top_region
+from gazax.ops.views import standard_view
 from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
+
+REGIONS = ("soft", "top")
+POSITIVES = ("view", "label", "gaze")
+
+
+class Seen(NamedTuple):
+    """What a forward pass says of both views of every image."""
+
+    attention: Maps
+    features: Float[Array, "b2 d"]
+    feature_map: Float[Array, "b2 h_l w_l c"]
+    z: Float[Array, "b2 e"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,18 +58,29 @@ class GazAT:
     weakly attended; its attention and regional terms are masked out exactly.
 
     Attributes:
-      backbone: gives `features`, `feature_map` and `attention` (gazax.models).
+      backbone: gives `features`, `feature_map`, `feature_maps` and `attention` (gazax.models).
       projector: features -> the space of the contrast.
+      attention_module: (feature maps of the levels, feature map) -> (densities, gated features);
+        only with attention 'module', whose features then take the place of the pooled ones.
       temperature: of L_contrast (InfoNCE over both views).
       alpha, beta: weights of L_attention and L_regional; a term of weight 0 is not computed
         and is logged as 0.
-      levels: blocks whose attention is aligned; negative ones count from the last.
+      attention: where the model looks, one of `gazax.methods.attention.SOURCES`; Grad-CAM is of
+        the similarity of an image's two views.
+      grad_cam_weights: 'constant' or 'differentiated' (`grad_cam_maps`).
+      levels: whose attention is aligned; negative ones count from the last.
       level_weights: lambda_l, one a level.
       distance: D, 'kl' or 'l2'.
+      regions: 'soft', weighted by the gaze map, or 'top', the most looked-at cells.
+      top_fraction: of the cells, for 'top'.
+      positives: whose looked-at region is the positive: that of the other 'view', of images of the
+        same 'label' (`same_label`) or of similar 'gaze' (`similar_gaze`); where a batch has no such
+        image, the other view's.
+      gaze_similarity: correlation from which gaze is similar.
       regional_temperature: of L_regional.
       standard, strong: strengths, as `standard_view` and `strong_transform` take them.
       mean, std: the backbone sees (pixels in [0, 1] - mean) / std.
-      axis_name: see `gazax.methods.base.Method`.
+      freeze, axis_name: see `gazax.methods.base.Method`.
     """
 
     backbone: nn.Module
@@ -60,11 +96,25 @@ class GazAT:
     strong: Mapping[str, Any]
     mean: float
     std: float
+    attention: str = "rows"
+    grad_cam_weights: str = "constant"
+    attention_module: nn.Module | None = None
+    regions: str = "soft"
+    top_fraction: float = 0.25
+    positives: str = "view"
+    gaze_similarity: float = 0.7
+    freeze: tuple[str, ...] = ()
     axis_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses an unknown distance, and weights that do not pair with levels."""
+        """Refuses names that are not known, and weights that do not pair with levels."""
         choose("method.distance", self.distance, ("kl", "l2"))
+        choose("method.attention", self.attention, SOURCES)
+        choose("method.grad_cam_weights", self.grad_cam_weights, GRADIENTS)
+        choose("method.regions", self.regions, REGIONS)
+        choose("method.positives", self.positives, POSITIVES)
+        if not 0 < self.top_fraction <= 1:
+            raise InputError(f"method.top_fraction is {self.top_fraction}; it lies in (0, 1].")
         if len(self.levels) != len(self.level_weights):
             raise InputError(
                 f"method.levels={self.levels} and method.level_weights={self.level_weights}: "
@@ -72,37 +122,46 @@ class GazAT:
             )
 
     def init(self, rng: Key, batch: Batch) -> tuple[Params, State]:
-        """Scopes `backbone` and `projector`; no state."""
-        rng_backbone, rng_projector = jax.random.split(rng)
+        """Scopes `backbone`, `projector` and, if it is used, `attention_module`."""
+        rng_backbone, rng_projector, rng_module = jax.random.split(rng, 3)
         image = self._normalize(to_float(batch["image"][:2]))
-        backbone = self.backbone.init(rng_backbone, image)
-        _, out = self.backbone.apply(backbone, image)
-        for level in self.levels:
-            if not -len(out["attention"]) <= level < len(out["attention"]):
-                raise InputError(
-                    f"method.levels names block {level}; the backbone has "
-                    f"{len(out['attention'])} blocks."
-                )
-        projector = self.projector.init(rng_projector, out["features"])
-        return {"backbone": backbone["params"], "projector": projector["params"]}, {}
+        backbone, state, out = init_backbone(self._backbone, rng_backbone, image)
+        check_source(out, self.attention, self.levels)
+        if self.positives == "label" and not batch["label"].shape[1]:
+            raise InputError(
+                "method.positives='label' and the data has no label column; take view or gaze."
+            )
+        params = {"backbone": backbone}
+        features = out["features"]
+        if self.attention == "module":
+            made: Any = self._module.init_with_output(
+                rng_module,
+                [out["feature_maps"][level] for level in self.levels],
+                out["feature_map"],
+            )
+            (_, features), module = made
+            params["attention_module"] = module["params"]
+        projector: Any = self.projector.init(rng_projector, features)
+        params["projector"] = projector["params"]
+        return params, state
 
     def loss(
         self, params: Params, state: State, batch: Batch, rng: Key, *, step: StepCount, train: bool
     ) -> tuple[Scalar, tuple[State, Terms]]:
         """See `Method.loss`; terms: `loss/contrast`, `loss/attention`, `loss/regional`."""
-        views, gaze, content, valid = self._views(batch, rng)
-        out = self._look(params, views, train=train)
-        z: Any = self.projector.apply({"params": params["projector"]}, out["features"])
-        z_a, z_g = rearrange(z, "(b v) d -> v b d", v=2)
+        gaze = own_gaze(batch)
+        views = gaze_views(batch, gaze, rng, standard=self.standard, strong=self.strong)
+        seen, state = self._look(params, state, views.image, train=train)
+        z_a, z_g = rearrange(seen.z, "(b v) d -> v b d", v=2)
         contrast = info_nce(
             z_a, z_g, temperature=self.temperature, index=batch["index"], axis_name=self.axis_name
         )
         terms = {"loss/contrast": masked_mean(contrast, None, axis_name=self.axis_name)}
         terms["loss/attention"] = (
-            self._attention_term(out["attention"], gaze, valid) if self.alpha else jnp.zeros(())
+            self._attention_term(seen.attention, views) if self.alpha else jnp.zeros(())
         )
         terms["loss/regional"] = (
-            self._regional_term(out["feature_map"], gaze, content, valid, batch["index"])
+            self._regional_term(seen.feature_map, views, gaze, batch)
             if self.beta
             else jnp.zeros(())
         )
@@ -111,7 +170,8 @@ class GazAT:
             + self.alpha * terms["loss/attention"]
             + self.beta * terms["loss/regional"]
         )
-        terms["gaze_share"] = masked_mean(valid.astype(jnp.float32), None, axis_name=self.axis_name)
+        share = views.valid.astype(jnp.float32)
+        terms["gaze_share"] = masked_mean(share, None, axis_name=self.axis_name)
         return total, (state, terms)
 
     def after_step(self, params: Params, state: State, *, step: StepCount) -> State:
@@ -121,100 +181,143 @@ class GazAT:
     def encode(
         self, params: Params, state: State, batch: Batch
     ) -> tuple[Float[Array, "b d"], Float[Array, "b h_l w_l"]]:
-        """See `Method.encode`; the attention is the mean of the aligned levels' densities."""
-        out = self._look(params, to_float(batch["image"]), train=False)
-        densities = [jax.vmap(to_density)(out["attention"][level]) for level in self.levels]
-        return out["features"].astype(jnp.float32), jnp.stack(densities).mean(axis=0)
+        """See `Method.encode`; the attention is the mean of the aligned levels' densities.
+
+        Grad-CAM needs a pair: the image and one standard view of it, drawn from its `index` and
+        from nothing else, so that an image's attention is the same in every evaluation.
+        """
+        image = to_float(batch["image"])
+        if self.attention != "grad_cam":
+            seen, _ = self._look(params, state, image, train=False)
+            return seen.features.astype(jnp.float32), mean_density(seen.attention)
+
+        def view(keys: Array, image: Array, content: Array) -> Array:
+            nothing = jnp.zeros(image.shape[:2])
+            return standard_view(keys[0], image, nothing, content, **self.standard)[0]
+
+        keys = keys_by_place(jax.random.key(0), batch["index"], views=1)
+        pair = jnp.stack([image, jax.vmap(view)(keys, image, batch["content"])], axis=1)
+        seen, _ = self._look(params, state, rearrange(pair, "b v ... -> (b v) ..."), train=False)
+        return seen.features[::2].astype(jnp.float32), mean_density(seen.attention)[::2]
+
+    @property
+    def _backbone(self) -> nn.Module:
+        return with_source(self.backbone, self.attention)
+
+    @property
+    def _module(self) -> nn.Module:
+        if self.attention_module is None:
+            raise InputError("method.attention='module' needs an attention_module.")
+        return self.attention_module
 
     def _look(
-        self, params: Params, image: Float[Array, "b h w 1"], *, train: bool
-    ) -> dict[str, Any]:
-        """Everything that the backbone says of images in [0, 1]."""
-        applied: Any = self.backbone.apply(
-            {"params": params["backbone"]}, self._normalize(image), train=train
-        )
-        _, out = applied
-        return out
+        self, params: Params, state: State, image: Float[Array, "n h w 1"], *, train: bool
+    ) -> tuple[Seen, State]:
+        """Attention, features and projections of images in [0, 1]; for Grad-CAM, of pairs."""
+        image = self._normalize(image)
 
-    def _normalize(self, image: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
-        return (image - self.mean) / self.std
-
-    def _views(
-        self, batch: Batch, rng: Key
-    ) -> tuple[
-        Float[Array, "b2 h w 1"],
-        Float[Array, "b2 h w"],
-        Float[Array, "b2 h w"],
-        Bool[Array, "b2"],
-    ]:
-        """Both views of every image, image by image: pixels, gaze map, content, has gaze.
-
-        The two views of an image stay neighbours, so that cutting the batch over devices cuts
-        no pair.
-        """
-        _, height, width, _ = batch["image"].shape
-        gaze = gaze_maps(batch["fixations"], batch["reader_weight"], size=(height, width))
-
-        def both(keys: Array, image: Array, gaze: Array, content: Array) -> tuple[Array, ...]:
-            rng_a, rng_g, rng_strong = keys
-            image_a, gaze_a, content_a = standard_view(rng_a, image, gaze, content, **self.standard)
-            image_g, gaze_g, content_g = standard_view(rng_g, image, gaze, content, **self.standard)
-            strong = strong_transform(rng_strong, image_g, content_g, **self.strong)
-            image_g = gaze_blend(image_g, strong, gaze_g)
-            return (
-                jnp.stack([image_a, image_g]),
-                jnp.stack([gaze_a, gaze_g]),
-                jnp.stack([content_a, content_g]),
+        def forward(perturbations: Params | None) -> tuple[dict[str, Any], State]:
+            return apply_backbone(
+                self._backbone,
+                params,
+                state,
+                image,
+                train=train,
+                freeze=self.freeze,
+                axis_name=self.axis_name,
+                perturbations=perturbations,
             )
 
-        keys = keys_by_place(rng, batch["place"], views=3)
-        views = jax.vmap(both)(keys, to_float(batch["image"]), gaze, batch["content"])
-        image, gaze, content = (rearrange(x, "b v ... -> (b v) ...") for x in views)
-        # A crop can leave all of an image's gaze outside: that view has none.
-        return image, gaze, content, gaze.max(axis=(1, 2)) > 0
+        def project(features: Array) -> Array:
+            z: Any = self.projector.apply({"params": params["projector"]}, features)
+            return z
 
-    def _attention_term(
-        self,
-        attention: list[Float[Array, "b2 h_l w_l"]],
-        gaze: Float[Array, "b2 h w"],
-        valid: Bool[Array, "b2"],
-    ) -> Scalar:
+        def of_pairs(perturbations: Params) -> tuple[Array, tuple[dict[str, Any], Any]]:
+            out, new_state = forward(perturbations)
+            z = project(out["features"])
+            z_a, z_g = rearrange(unit_rows(z), "(b v) d -> v b d", v=2)
+            return (z_a * z_g).sum(axis=1), (out, (z, new_state))
+
+        if self.attention == "grad_cam":
+            maps, out, (z, state) = grad_cam_maps(
+                of_pairs,
+                zero_perturbations(self._backbone, params, state, image),
+                levels=self.levels,
+                gradient=self.grad_cam_weights,
+            )
+            return Seen(maps, out["features"], out["feature_map"], z), state
+        out, state = forward(None)
+        features = out["features"]
+        if self.attention == "module":
+            applied: Any = self._module.apply(
+                {"params": params["attention_module"]},
+                [out["feature_maps"][level] for level in self.levels],
+                out["feature_map"],
+            )
+            maps, features = applied
+        else:
+            maps = plain_maps(out, self.attention, self.levels)
+        return Seen(maps, features, out["feature_map"], project(features)), state
+
+    def _normalize(self, image: Float[Array, "n h w 1"]) -> Float[Array, "n h w 1"]:
+        return (image - self.mean) / self.std
+
+    def _attention_term(self, attention: Maps, views: Views) -> Scalar:
         aligned = attention_alignment(
-            [attention[level] for level in self.levels],
-            gaze,
+            attention,
+            views.gaze,
             distance=self.distance,
             level_weights=self.level_weights,
-            valid=valid,
+            valid=views.valid,
         )
-        return masked_mean(aligned, valid, axis_name=self.axis_name)
+        return masked_mean(aligned, views.valid, axis_name=self.axis_name)
 
     def _regional_term(
         self,
         feature_map: Float[Array, "b2 h_l w_l d"],
-        gaze: Float[Array, "b2 h w"],
-        content: Float[Array, "b2 h w"],
-        valid: Bool[Array, "b2"],
-        index: Int[ArrayLike, "b"],
+        views: Views,
+        gaze: Float[Array, "b h w"],
+        batch: Batch,
     ) -> Scalar:
         """Mean over both directions; the regions to avoid are those of the other view."""
         grid = (feature_map.shape[1], feature_map.shape[2])
 
         def regions(features: Array, gaze: Array, content: Array) -> tuple[Array, Array]:
-            return pool_regions(features, area_pool(gaze, size=grid), area_pool(content, size=grid))
+            gaze, content = area_pool(gaze, size=grid), area_pool(content, size=grid)
+            if self.regions == "top":
+                gaze = top_region(gaze, content, fraction=self.top_fraction)
+            return pool_regions(features, gaze, content)
 
-        high, low = jax.vmap(regions)(feature_map, gaze, content)
+        high, low = jax.vmap(regions)(feature_map, views.gaze, views.content)
         (high_a, high_g), (low_a, low_g) = (
             rearrange(x, "(b v) d -> v b d", v=2) for x in (high, low)
         )
-        both_valid = rearrange(valid, "(b v) -> b v", v=2).all(axis=1)
+        valid = rearrange(views.valid, "(b v) -> b v", v=2).all(axis=1)
+        index = jnp.asarray(batch["index"])
         common = dict(
             temperature=self.regional_temperature,
-            valid=both_valid,
+            valid=valid,
             index=index,
             axis_name=self.axis_name,
         )
+        positive_a, positive_g = high_a, high_g
+        if self.positives != "view":
+            chosen = self._chosen(gaze, batch["label"], grid)
+            chosen &= gather(valid, self.axis_name)[None]
+            chosen &= index[:, None] != gather(index, self.axis_name)[None]
+            positive_a, positive_g = (
+                mean_positive(other, gather(other, self.axis_name), chosen)
+                for other in (high_a, high_g)
+            )
         contrast = (
-            regional_contrast(high_a, high_g, low_g, **common)
-            + regional_contrast(high_g, high_a, low_a, **common)
+            regional_contrast(high_a, positive_g, low_g, **common)
+            + regional_contrast(high_g, positive_a, low_a, **common)
         ) / 2
-        return masked_mean(contrast, both_valid, axis_name=self.axis_name)
+        return masked_mean(contrast, valid, axis_name=self.axis_name)
+
+    def _chosen(self, gaze: Array, label: Any, grid: tuple[int, int]) -> Array:
+        """[b, B]: whose looked-at regions could be a row's positives."""
+        if self.positives == "label":
+            return same_label(label, gather(label, self.axis_name))
+        maps = jax.vmap(lambda one: area_pool(one, size=grid))(gaze)
+        return similar_gaze(maps, gather(maps, self.axis_name), threshold=self.gaze_similarity)

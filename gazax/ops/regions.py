@@ -38,3 +38,34 @@ def pool_regions(
         return jnp.einsum("n,nd->d", weight, features, precision=Precision.HIGHEST)
 
     return mean(content * gaze), mean(content * (1.0 - gaze))
+
+
+def top_region(
+    gaze_map_level: Float[ArrayLike, "gh gw"],
+    content_level: Float[ArrayLike, "gh gw"],
+    *,
+    fraction: float,
+) -> Float[Array, "gh gw"]:
+    """The most looked-at cells: 1 in the top ``fraction`` of the cells by gaze, 0 in the others.
+
+    In place of the gaze map it makes the regions of `pool_regions` hard.
+
+    Args:
+      gaze_map_level: the gaze map pooled to the grid.
+      content_level: the share of each cell that is no padding; cells of 0 are not counted.
+      fraction: q in (0, 1]; ceil(q n) of n cells are taken, of equal ones those that come first.
+
+    Returns:
+      float32, without gradient. A cell without any gaze is never taken.
+
+    Source: proposal §2.3.3 leaves the regions open; the quantile is ours.
+    """
+    gaze = jnp.asarray(gaze_map_level, jnp.float32)
+    content = jnp.asarray(content_level) > 0
+    wanted = jnp.where(content & (gaze > 0), gaze, -1.0).reshape(-1)
+    order = jnp.argsort(-wanted, stable=True)
+    rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))
+    # A rounding error must not make the third of four cells out of 0.5 * 4.
+    count = jnp.ceil(fraction * content.sum() - 1e-4)
+    taken = (rank < count) & (wanted > 0)
+    return taken.reshape(gaze.shape).astype(jnp.float32)

@@ -18,25 +18,26 @@ from gazax.typing import Key
 def standard_view(
     rng: Key,
     image: Float[ArrayLike, "h w 1"],
-    gaze_map: Float[ArrayLike, "h w"],
+    maps: Float[ArrayLike, "h w *k"],
     content: Float[ArrayLike, "4"],
     *,
     crop: tuple[float, float] = (0.8, 1.0),
     rotation_degrees: float = 10.0,
     brightness: float = 0.2,
     contrast: float = 0.2,
-) -> tuple[Float[Array, "h w 1"], Float[Array, "h w"], Float[Array, "h w"]]:
-    """Crop, rotate and re-expose an image; its gaze map and its content move with it.
+) -> tuple[Float[Array, "h w 1"], Float[Array, "h w *k"], Float[Array, "h w"]]:
+    """Crop, rotate and re-expose an image; its gaze map, or its masks, and its content move along.
 
     A window of the content's shape and a share of its area is placed anywhere within the content,
-    turned about its centre and enlarged to the size of the content: one warp for all three. Then
+    turned about its centre and enlarged to the size of the content: one warp for all. Then
     the image is multiplied by a brightness factor and stretched about its mean by a contrast
     factor, and clipped to [0, 1].
 
     Args:
       rng: key.
       image: in [0, 1].
-      gaze_map: in [0, 1].
+      maps: what else has its place in the image, in [0, 1]: a gaze map [h, w], or the planes of a
+        mask [h, w, k]; [h, w, 0] if there is nothing.
       content: xmin, ymin, xmax, ymax of the real pixels, px.
       crop: least and greatest share of the content's area.
       rotation_degrees: greatest angle, either way.
@@ -44,12 +45,13 @@ def standard_view(
       contrast: c; the factor is uniform in [1 - c, 1 + c].
 
     Returns:
-      (image, gaze_map, content_mask), float32. Image and gaze map are 0 where the mask is. The
-      gaze map is not normalised again: its maximum falls where the peak is cut off. With
-      ``crop=(1, 1)`` and the rest 0 all is as it came, up to rounding.
+      (image, maps, content_mask), float32. Image and maps are 0 where the content mask is. A gaze
+      map is not normalised again: its maximum falls where the peak is cut off. A mask's edges
+      become soft, the share of a pixel that lies inside, so that they keep their place to less
+      than a pixel. With ``crop=(1, 1)`` and the rest 0 all is as it came, up to rounding.
 
-    Numerics: bilinear; at the border of the content the nearest real pixel counts, so that no
-    padding bleeds in.
+    Numerics: bilinear, masks too; at the border of the content the nearest real pixel counts, so
+    that no padding bleeds in.
 
     Source: proposal §2.4 gives the ranges. The factors (as torchvision has them, not a shift) and
     the window within the content are ours.
@@ -64,16 +66,18 @@ def standard_view(
     source_centre = centre + place * (1 - scale) * (upper - lower)
 
     image = jnp.asarray(image, jnp.float32)
-    stack = jnp.stack([image[:, :, 0], jnp.asarray(gaze_map, jnp.float32)])
+    maps = jnp.asarray(maps, jnp.float32)
+    planes = maps if maps.ndim > 2 else maps[:, :, None]
+    stack = jnp.concatenate([image, planes], axis=2).transpose(2, 0, 1)
     stack, mask = _warp(stack, content, centre, source_centre, scale, angle)
-    image, gaze = stack[0, :, :, None], stack[1]
+    image, maps = stack[0, :, :, None], stack[1:].transpose(1, 2, 0).reshape(maps.shape)
     image = _adjust(
         image,
         mask,
         brightness=_factor(rng_brightness, brightness),
         contrast=_factor(rng_contrast, contrast),
     )
-    return image, gaze, mask
+    return image, maps, mask
 
 
 def strong_transform(

@@ -41,7 +41,7 @@ def loss_of(method, params, batch, rng):
 def test_unknown_method_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="did you mean 'gazat'"):
         build("gazatt")
-    assert list(METHODS) == ["gazat"]
+    assert list(METHODS) == ["gazat", "segmentation", "supervised"]
 
 
 def test_total_is_the_weighted_sum_of_its_terms(rng):
@@ -147,7 +147,7 @@ def test_encode_gives_features_and_a_density(rng):
 
 
 def test_a_level_that_the_backbone_lacks_is_named(rng):
-    with pytest.raises(InputError, match=r"names block 2; the backbone has 2 blocks"):
+    with pytest.raises(InputError, match=r"names level 2; the backbone has 2 levels"):
         make(levels=(0, 2)).init(rng, tiny_batch())
     with pytest.raises(InputError, match="one weight a level"):
         make(levels=(0,))

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from gazax.metrics.classification import accuracy, roc_auc
+from gazax.metrics.classification import (
+    ResampledRocAuc,
+    accuracy,
+    f1,
+    f1_thresholds,
+    roc_auc,
+)
 from gazax.typing import InputError
 
 NAN = np.nan
@@ -110,7 +116,94 @@ def test_accuracy_refuses_rows_that_are_not_one_hot(row, scores):
         accuracy(scores, labels)
 
 
-@pytest.mark.parametrize("metric", [roc_auc, accuracy])
+@pytest.mark.parametrize("decimals", [8, 0])  # without ties, and with many
+def test_resampled_roc_auc_is_that_of_the_drawn_rows(scores, labels, decimals):
+    labels[np.random.default_rng(2).random(labels.shape) < 0.2] = NAN
+    labels[:, 2] = np.where(np.arange(40) < 2, 1, 0)  # missing from some draws
+    scores = scores.round(decimals)
+    resampled = ResampledRocAuc(scores, labels)
+    missing = 0
+    for seed in range(20):
+        rows = np.random.default_rng(seed).integers(40, size=37)
+        expected = roc_auc(scores[rows], labels[rows])
+        per_class = [resampled.of_class(k, rows) for k in range(3)]
+        np.testing.assert_allclose(per_class, expected["per_class"], rtol=1e-12)
+        np.testing.assert_allclose(resampled.macro(rows), expected["macro"], rtol=1e-12)
+        np.testing.assert_allclose(resampled.micro(rows), expected["micro"], rtol=1e-12)
+        missing += np.isnan(per_class[2])
+    assert missing > 0
+
+
+def test_f1_by_hand():
+    # class 0 at .5: called .9 .6, present .9 .4: TP 1, FP 1, FN 1; class 1 at .2: all called.
+    scores = np.array([[0.9, 0.5], [0.4, 0.5], [0.6, 0.2], [0.1, 0.7]])
+    labels = np.array([[1, 1], [1, 0], [0, 0], [0, NAN]])
+    found = f1(scores, labels, thresholds=np.array([0.5, 0.2]))
+    np.testing.assert_allclose(found["per_class"], [1 / 2, 1 / 2])
+    assert found["macro"] == pytest.approx(1 / 2)
+
+
+def test_f1_is_scikit_learns(scores, labels):
+    thresholds = np.array([-0.5, 0.0, 0.7])
+    found = f1(scores, labels, thresholds=thresholds)
+    called = scores >= thresholds
+    theirs = sklearn.metrics.f1_score(labels, called, average=None)
+    np.testing.assert_allclose(found["per_class"], theirs)
+    macro = sklearn.metrics.f1_score(labels, called, average="macro")
+    assert found["macro"] == pytest.approx(macro)
+
+
+def test_f1_of_exclusive_classes_is_scikit_learns(scores):
+    truth = np.random.default_rng(3).integers(0, 3, 40)
+    called = np.eye(3)[scores.argmax(axis=1)]
+    found = f1(called, np.eye(3)[truth], thresholds=np.ones(3))
+    theirs = sklearn.metrics.f1_score(truth, scores.argmax(axis=1), average="macro")
+    assert found["macro"] == pytest.approx(theirs)
+
+
+def test_f1_unknown_labels_equal_deleting_the_entries(scores, labels):
+    unknown = np.random.default_rng(2).random(labels.shape) < 0.3
+    found = f1(scores, np.where(unknown, NAN, labels), thresholds=np.zeros(3))
+    for k in range(3):
+        keep = ~unknown[:, k]
+        alone = f1(scores[keep, k : k + 1], labels[keep, k : k + 1], thresholds=np.zeros(1))
+        assert found["per_class"][k] == alone["macro"]
+
+
+def test_f1_of_a_class_that_nothing_has_is_nan_and_left_out(scores, labels):
+    labels[:, 1] = 0
+    with np.errstate(all="raise"):
+        found = f1(scores, labels, thresholds=np.zeros(3))
+    np.testing.assert_array_equal(np.isnan(found["per_class"]), [False, True, False])
+    assert found["macro"] == pytest.approx(found["per_class"][[0, 2]].mean())
+
+
+@pytest.mark.parametrize("decimals", [8, 1])
+def test_f1_thresholds_are_the_best_of_all_scores(scores, labels, decimals):
+    scores = scores.round(decimals)
+    labels[np.random.default_rng(2).random(labels.shape) < 0.2] = NAN
+    found = f1_thresholds(scores, labels)
+    for k in range(3):
+        tried = {
+            t: f1(scores[:, [k]], labels[:, [k]], thresholds=np.array([t]))["macro"]
+            for t in scores[~np.isnan(labels[:, k]), k]
+        }
+        best = max(tried.values())
+        assert found[k] == max(t for t, value in tried.items() if value == best)
+
+
+def test_f1_thresholds_take_in_all_equal_scores():
+    # At .5 all three are called: 2 * 1 / (3 + 2); at .1 all four: 2 * 2 / (4 + 2).
+    scores = np.array([[0.5], [0.5], [0.5], [0.1]])
+    np.testing.assert_array_equal(f1_thresholds(scores, np.array([[1], [0], [0], [1]])), [0.1])
+
+
+def test_f1_thresholds_of_a_class_that_nothing_has_is_nan(scores, labels):
+    labels[:, 1] = 0
+    np.testing.assert_array_equal(np.isnan(f1_thresholds(scores, labels)), [False, True, False])
+
+
+@pytest.mark.parametrize("metric", [roc_auc, accuracy, f1_thresholds])
 def test_wrong_input_is_refused(metric, scores, labels):
     plain = inspect.unwrap(metric)  # the session's checker of shapes would answer first
     with pytest.raises(InputError, match=r"\(40, 3\).*\(40, 2\)"):

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gazax.ops.regions import pool_regions
+from gazax.ops.regions import pool_regions, top_region
 from tests.reference import gaze as reference
 
 
@@ -69,3 +69,28 @@ def test_pool_regions_computes_in_float32_from_bfloat16():
     ):
         assert got.dtype == jnp.float32
         np.testing.assert_array_equal(got, want)
+
+
+def test_top_region_by_hand():
+    # Four of six cells are content; a half of them is two: .9 and .7, not the .8 in the padding.
+    gaze = jnp.array([[0.9, 0.8, 0.1], [0.7, 0.2, 0.6]])
+    content = jnp.array([[1.0, 0.0, 1.0], [1.0, 0.5, 0.0]])
+    found = top_region(gaze, content, fraction=0.5)
+    np.testing.assert_array_equal(found, [[1, 0, 0], [1, 0, 0]])
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.75, 1.0])
+def test_top_region_takes_the_share_and_breaks_ties_by_place(fraction):
+    gaze = np.random.default_rng(0).permutation(16).reshape(4, 4) / 16 + 0.01
+    found = np.asarray(top_region(gaze, np.ones((4, 4)), fraction=fraction))
+    count = int(np.ceil(fraction * 16))
+    assert found.sum() == count
+    assert set(gaze[found == 1]) == set(np.sort(gaze.reshape(-1))[-count:])
+    flat = np.asarray(top_region(np.full((2, 2), 0.5), np.ones((2, 2)), fraction=0.5))
+    np.testing.assert_array_equal(flat, [[1, 1], [0, 0]])
+
+
+def test_top_region_never_takes_a_cell_without_gaze():
+    gaze = jnp.zeros((3, 3)).at[1, 1].set(0.2)
+    assert top_region(gaze, jnp.ones((3, 3)), fraction=1.0).sum() == 1
+    assert top_region(jnp.zeros((3, 3)), jnp.ones((3, 3)), fraction=0.5).sum() == 0

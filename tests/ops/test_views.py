@@ -82,6 +82,36 @@ def test_standard_view_moves_image_gaze_and_content_together(content):
         np.testing.assert_allclose(centre_of_mass(image[:, :, 0]), place, atol=1e-3)
 
 
+@pytest.mark.parametrize("content", [WHOLE, PADDED])
+def test_standard_view_moves_each_plane_of_a_mask_as_it_would_move_alone(content):
+    image, planes = picture(), jnp.stack([blob(20, 16), blob(30, 22), blob(15, 28)], axis=2)
+    images, moved, masks = views(image, planes, content)
+    for k in range(3):
+        alone = views(image, planes[:, :, k], content)
+        np.testing.assert_allclose(moved[..., k], alone[1], atol=1e-6)
+        np.testing.assert_allclose(images, alone[0], atol=1e-6)
+    nothing = views(image, jnp.zeros((*SIZE, 0)), content)
+    assert nothing[1].shape == (len(KEYS), *SIZE, 0)
+    np.testing.assert_allclose(nothing[0], images, atol=1e-6)
+    np.testing.assert_array_equal(nothing[2], masks)
+
+
+def test_standard_view_keeps_a_mask_in_range_and_on_its_shape_to_within_a_pixel():
+    # The image shows the shape of the mask: what the view shows of both differs at edges only.
+    shape = np.zeros((*SIZE, 1), np.float32)
+    shape[10:25, 14:33] = 1.0
+    images, moved, _ = views(jnp.asarray(shape), jnp.asarray(shape), WHOLE, **UNEXPOSED)
+    np.testing.assert_allclose(images, moved, atol=1e-5)
+    assert moved.min() >= 0
+    assert moved.max() <= 1 + 1e-6
+    soft = ((moved > 0.01) & (moved < 0.99)).sum(axis=(1, 2, 3))
+    # Two sides of 15 px and two of 19, enlarged by at most 1 / sqrt(.8): one or two pixels wide.
+    assert soft.max() <= 2 * 2 * (15 + 19) / np.sqrt(0.8)
+    area = np.asarray(moved).sum(axis=(1, 2, 3)) / (15 * 19)
+    assert (area > 0.99).all()
+    assert (area < 1.01 / 0.8).all()
+
+
 def test_standard_view_crop_and_angle_stay_in_their_ranges():
     # Three points give the whole warp back: distances grow by 1 / sqrt(area), the angle turns.
     points = np.array([[17.0, 15.0], [31.0, 15.0], [17.0, 25.0]])

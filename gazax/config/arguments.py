@@ -1,0 +1,163 @@
+"""Reading configs: their file, their arguments, their leaves."""
+
+import difflib
+import json
+import pathlib
+import runpy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from gazax.typing import Batch, InputError
+from gazax.typing import batch_spec as _batch_spec
+
+
+def parse_arg(arg: str, **defaults: bool | int | float | str) -> ConfigDict:
+    """The arguments behind a config file's colon, typed by their defaults.
+
+    ``parse_arg('data=gaze_folder,smoke', data='phantom', smoke=False)`` gives
+    ``data='gaze_folder', smoke=True``: a bare key means True.
+
+    Raises:
+      InputError: an unknown key (the known ones are listed), a key given twice, a value that is
+        not of its default's type.
+    """
+    values = dict(defaults)
+    seen = set()
+    for item in filter(None, (part.strip() for part in arg.split(","))):
+        key, has_value, text = item.partition("=")
+        if key not in defaults:
+            raise InputError(
+                f"config argument '{key}' is unknown{did_you_mean(key, defaults)}; "
+                f"known: {', '.join(f'{k} ({v!r})' for k, v in defaults.items())}."
+            )
+        if key in seen:
+            raise InputError(f"config argument '{key}' is given twice in '{arg}'.")
+        seen.add(key)
+        values[key] = _typed(key, text if has_value else "true", defaults[key], bool(has_value))
+    return ConfigDict(values)
+
+
+def _typed(key: str, text: str, default: Any, has_value: bool) -> Any:
+    kind = type(default)
+    if not has_value and kind is not bool:
+        raise InputError(f"config argument '{key}' needs a value, such as {key}={default}.")
+    if kind is bool:
+        if text.lower() in ("true", "1", "yes"):
+            return True
+        if text.lower() in ("false", "0", "no"):
+            return False
+        raise InputError(f"config argument '{key}={text}': write {key} or {key}=false.")
+    try:
+        return kind(text)
+    except ValueError:
+        raise InputError(
+            f"config argument '{key}={text}': expected {kind.__name__}, such as {default!r}."
+        ) from None
+
+
+def choose(key: str, value: str, choices: Mapping[str, Any] | Sequence[str]) -> Any:
+    """``choices[value]``, or an `InputError` that lists what ``key`` may be."""
+    if value not in choices:
+        raise InputError(
+            f"{key}='{value}' is unknown{did_you_mean(value, choices)}; "
+            f"known: {', '.join(sorted(choices))}."
+        )
+    return choices[value] if isinstance(choices, Mapping) else value
+
+
+def batch_spec(config: ConfigDict) -> Batch:
+    """Every shape and dtype of the config's training batch, with no data present."""
+    data = config.data
+    return _batch_spec(
+        batch_size=config.train.batch_size,
+        size=tuple(data.size),
+        num_labels=len(data.labels),
+        max_fixations=data.max_fixations,
+        max_readers=data.max_readers,
+        max_boxes=data.max_boxes,
+        masks=data.masks,
+    )
+
+
+def flatten(tree: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(``a.b.c``, value) of every leaf of a nested mapping."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping | ConfigDict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def load(spec: str) -> ConfigDict:
+    """The config of ``FILE[:arguments]``, its keys locked.
+
+    Raises:
+      InputError: no such file, a file without `get_config`, arguments that it refuses.
+    """
+    name, _, arg = spec.partition(":")
+    path = pathlib.Path(name)
+    if not path.is_file():
+        near = sorted(
+            str(p) for p in (path.parent if path.parent.is_dir() else pathlib.Path()).glob("*.py")
+        )
+        raise InputError(
+            f"config file '{name}' does not exist{did_you_mean(name, near)}; "
+            f"write --config=FILE[:key=value,...], such as --config=configs/gazat_vit.py:smoke."
+        )
+    module = runpy.run_path(str(path))
+    if "get_config" not in module:
+        raise InputError(f"config file '{name}' has no function get_config(arg='').")
+    return module["get_config"](arg).lock()
+
+
+def did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
+    """`` (did you mean '...'?)``, or nothing where no known word is close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def load_beside(file: str, spec: str) -> ConfigDict:
+    """`load` of a config that lies in the folder of ``file``: how configs build on each other."""
+    return load(str(pathlib.Path(file).with_name(spec)))
+
+
+def of_run(folder: str) -> ConfigDict:
+    """The config of a run, from the ``config.json`` of its workdir or above its checkpoint.
+
+    Raises:
+      InputError: no run lies there, or one of several stages.
+    """
+    workdir = epath.Path(folder).expanduser()
+    if workdir.suffix == ".safetensors":
+        raise InputError(
+            f"'{folder}' has weights and no model: leave the argument init_from out, say which "
+            f"model, and give --config.init_from.path={folder}."
+        )
+    if workdir.parent.name == "checkpoints":
+        workdir = workdir.parent.parent
+    path = workdir / "config.json"
+    try:
+        found = json.loads(path.read_bytes())["config"]
+    except FileNotFoundError:
+        raise InputError(
+            f"'{folder}' is no workdir: it has no config.json. Give the folder of a run of "
+            "gazax.main, such as runs/gazat_vit."
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"'{path}' is not the config of a run ({error!r}).") from None
+    if "stages" in found:
+        stages = ", ".join(f"{folder}/{name}" for name in found["stages"])
+        raise InputError(f"'{folder}' is a run of several stages; give one of them: {stages}.")
+    return ConfigDict(_with_tuples(found))
+
+
+def _with_tuples(tree: Any) -> Any:
+    """json has lists where a config has tuples."""
+    if isinstance(tree, dict):
+        return {key: _with_tuples(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return tuple(_with_tuples(item) for item in tree)
+    return tree

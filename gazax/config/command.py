@@ -1,0 +1,120 @@
+"""How a command begins and ends: its flags, its config, its errors as lines."""
+
+import contextlib
+import os
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import config_flags
+
+from gazax.config.arguments import did_you_mean, flatten, load
+from gazax.typing import InputError, RunError
+
+JSON = flags.DEFINE_string("json", None, "File for the numbers of the printed table.")
+
+
+def check_json() -> None:
+    """Refuses a ``--json`` that could not be written, before the work is done."""
+    if not JSON.value:
+        return
+    path = pathlib.Path(JSON.value).absolute()
+    if not path.parent.is_dir():
+        raise InputError(f"--json={JSON.value}: there is no such folder; make it first.")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise InputError(f"--json={JSON.value} cannot be written; give a file.")
+
+
+def run(main: Callable[..., int | None], *, takes_config: bool = False) -> None:
+    """Runs a command: a mistake in what it was given ends in one line and exit code 2.
+
+    Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 75 stopped by SIGTERM and saved, 130
+    stopped by Ctrl-C.
+
+    Args:
+      main: called without arguments once flags are parsed, or, for a command that
+        ``takes_config``, as ``main(config, spec, overrides)``: the config of
+        ``--config=FILE[:arguments]`` with each ``--config.a.b=value`` applied, the text behind
+        ``--config=``, and the overrides by key.
+    """
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    arguments: list[Any] = []
+
+    def parse(argv: list[str]) -> list[str]:
+        with _errors_as_lines():
+            if not takes_config:
+                return flags.FLAGS(argv)
+            rest, parsed = _parse_config(argv)
+            arguments.extend(parsed)
+            return rest
+
+    def guarded(argv: list[str]) -> int | None:
+        with _errors_as_lines():
+            if len(argv) > 1:
+                raise InputError(f"'{argv[1]}' is not a flag; flags are written --name=value.")
+            return main(*arguments)
+
+    app.run(guarded, flags_parser=parse)
+
+
+@contextlib.contextmanager
+def _errors_as_lines() -> Iterator[None]:
+    try:
+        yield
+    except (InputError, flags.Error) as error:
+        _fail(str(error), 2)
+    except RunError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted; the same command goes on.", 130)
+
+
+def _parse_config(argv: list[str]) -> tuple[list[str], list[Any]]:
+    """Takes ``--config=`` out of argv and defines the flags of its overrides.
+
+    config_flags can read the file itself, but gives every error in it as a traceback.
+    """
+    specs = [a for a in argv[1:] if re.match(r"--?config=", a)]
+    rest = [a for a in argv if a not in specs]
+    if len(specs) != 1:
+        flags.DEFINE_string("config", None, "FILE[:key=value,...]; then --config.a.b=value.")
+        flags.FLAGS(rest)  # --help ends here
+        raise InputError(
+            f"--config=FILE is needed once, found {len(specs)} times; "
+            "for example --config=configs/gazat_vit.py."
+        )
+    spec = specs[0].partition("=")[2]
+    config = load(spec)
+    known = dict(flatten(config))
+    overrides = {}
+    for argument in rest[1:]:
+        if match := re.match(r"--?config\.([^=]+)", argument):
+            key = match[1]
+            if key not in known:
+                raise InputError(
+                    f"config key '{key}' does not exist in {spec}{did_you_mean(key, known)}; "
+                    f"known: {', '.join(sorted(known))}."
+                )
+            overrides[key] = known[key]
+    config_flags.DEFINE_config_dict("config", config, lock_config=True, sys_argv=rest)
+    unparsed = flags.FLAGS(rest)  # once: a second time would append to every tuple
+    config = flags.FLAGS.config
+    values = dict(flatten(config))
+    for key, default in overrides.items():
+        kinds = {type(item) for item in default} if isinstance(default, tuple) else set()
+        if kinds and kinds != {type(item) for item in values[key]}:
+            names = " or ".join(sorted(kind.__name__ for kind in kinds))
+            raise InputError(
+                f"--config.{key}: expected {names} separated by commas, such as "
+                f"{','.join(map(str, default))}; found {values[key]}."
+            )
+    return unparsed, [config, spec, {key: values[key] for key in overrides}]
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(code)
