@@ -4,7 +4,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from absl import logging
 from etils import epath
@@ -41,22 +41,18 @@ class Metrics:
             self._events.add_scalar(name, value, step)
 
     def best(self, name: str, *, among: Collection[int] | None = None) -> tuple[int, float] | None:
-        """(step, value) of the first highest value of ``name`` after step 0, or None.
+        """See `best_of`."""
+        return best_of(self._lines, name, among=among)
 
-        Args:
-          name: of a logged value.
-          among: only these steps, where given.
-        """
-        found = [
-            (line[name], -line["step"])
-            for line in self._lines
-            if line["step"] > 0 and _is_number(line.get(name))
-            if among is None or line["step"] in among
-        ]
-        if not found:
-            return None
-        value, step = max(found)
-        return -int(step), value
+    def has(self, name: str) -> bool:
+        """Whether any line has a value of that name, step 0 included."""
+        return any(name in line for line in self._lines)
+
+    def since_best(self, name: str) -> int:
+        """How many values of ``name`` were logged after its best, none of them better."""
+        best = self.best(name)
+        begin = best[0] if best else 0
+        return sum(name in line and line["step"] > begin for line in self._lines)
 
     def close(self) -> None:
         """Ends both files."""
@@ -74,6 +70,28 @@ def read_metrics(workdir: epath.Path) -> list[dict[str, float]]:
         except ValueError:
             logging.warning("a line of %s is damaged and left out", path)
     return lines
+
+
+def best_of(
+    lines: Iterable[Mapping[str, float]], name: str, *, among: Collection[int] | None = None
+) -> tuple[int, float] | None:
+    """(step, value) of the first highest value of ``name`` after step 0, or None.
+
+    Args:
+      lines: of a `metrics.jsonl`.
+      name: of a logged value.
+      among: only these steps, where given.
+    """
+    found = [
+        (line[name], -line["step"])
+        for line in lines
+        if line["step"] > 0 and _is_number(line.get(name))
+        if among is None or line["step"] in among
+    ]
+    if not found:
+        return None
+    value, step = max(found)
+    return -int(step), value
 
 
 def _dumps(line: Mapping[str, float]) -> str:

@@ -4,11 +4,10 @@ It knows no loss, no model and no evaluation: the command hands it a `Method` an
 """
 
 import dataclasses
-import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import optax
@@ -19,22 +18,27 @@ from gazax.methods.base import Method
 from gazax.train.checkpoint import Checkpoints
 from gazax.train.logging import Metrics, Progress
 from gazax.train.preemption import Preemption
-from gazax.train.sharding import state_sharding
-from gazax.train.state import TrainState, init_state
+from gazax.train.start import Start, make_start  # noqa: F401  commands find it here
+from gazax.train.state import TrainState
 from gazax.train.step import make_step
-from gazax.typing import Batch, RunError, Terms
+from gazax.typing import Batch, InputError, RunError, Terms
 
 MUST_BE_FINITE = ("loss", "grad_norm", "param_norm")
 
 
 @dataclasses.dataclass(frozen=True)
 class Cadence:
-    """Every how many steps the run logs, evaluates and saves, and how many saves it keeps."""
+    """Every how many steps the run logs, evaluates and saves, and how many saves it keeps.
+
+    ``patience`` ends it after that many evaluations in a row without a higher monitored value;
+    0 never does.
+    """
 
     log_every: int
     eval_every: int
     checkpoint_every: int
     keep: int
+    patience: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,30 +51,8 @@ class Outcome:
     """Of the highest monitored value on validation; the last step where nothing is monitored."""
     interrupted: bool
     """Stopped by SIGTERM and saved."""
-
-
-class Start(NamedTuple):
-    """How a run begins."""
-
-    described: TrainState
-    """Shapes, dtypes and shardings of the state."""
-    fresh: Callable[[], TrainState]
-    """Makes the state of step 0, already sharded; the same one every time."""
-
-
-def make_start(
-    method: Method, tx: optax.GradientTransformation, spec: Batch, *, mesh: Mesh, seed: int
-) -> Start:
-    """Knows the state from shapes alone; a config that fits no model fails here."""
-    init = functools.partial(init_state, method, tx, spec, seed=seed)
-    shapes = jax.eval_shape(init)
-    shardings = state_sharding(shapes, mesh)
-    described = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        shapes,
-        shardings,
-    )
-    return Start(described, jax.jit(init, out_shardings=shardings))
+    stopped_early: bool
+    """Ended, and saved, before the last step: the monitored value no longer rose."""
 
 
 def train(
@@ -111,6 +93,7 @@ def train(
 
     Raises:
       RunError: a loss, a gradient or a parameter is not finite.
+      InputError: something is to be watched, or a patience given, and nothing of it is measured.
     """
     checkpoints = Checkpoints(workdir / "checkpoints", keep=cadence.keep)
     restored = checkpoints.restore_latest(start.described)
@@ -125,6 +108,11 @@ def train(
     def best_step(among: Sequence[int] | None = None) -> int | None:
         found = [best for name in monitor if (best := metrics.best(name, among=among))]
         return found[0][0] if found else None
+
+    def out_of_patience() -> bool:
+        """From metrics.jsonl alone, so that a resumed run ends where an unbroken one does."""
+        found = [metrics.since_best(name) for name in monitor if metrics.best(name)]
+        return 0 < cadence.patience <= next(iter(found), 0)
 
     def evaluate_now(step: int) -> None:
         began = time.perf_counter()
@@ -144,13 +132,19 @@ def train(
 
     if begin == 0:
         evaluate_now(0)
+    if (cadence.patience or monitor) and not any(metrics.has(name) for name in monitor):
+        raise InputError(
+            f"config.train.patience={cadence.patience} and config.eval.monitor="
+            f"({', '.join(monitor)}): what is watched must be measured; name a number of "
+            "metrics.jsonl, or take patience=0 and an empty monitor."
+        )
     preemption.hold()
     stream = batches(examples)
     unread: tuple[int, Terms, Batch] | None = None
     step = begin
     progress.restart()
-    stop = False
-    while step < steps and not stop:
+    stop, ended = False, out_of_patience()
+    while step < steps and not (stop or ended):
         step += 1
         began = time.perf_counter()
         batch = next(stream)
@@ -171,7 +165,10 @@ def train(
         unread = None
         if evaluates:
             evaluate_now(step)
-        if saves or step == best_step():
+            ended = out_of_patience()
+            if ended and step < steps:
+                progress.say(f"no better for {cadence.patience} evaluations: ends at step {step}")
+        if saves or ended or step == best_step():
             checkpoints.save(state, step=step, examples=step * batch_size, best_step=best_step())
         progress.restart()
     checkpoints.close()
@@ -181,7 +178,8 @@ def train(
         state=state,
         step=step,
         best_step=step if chosen is None else chosen,
-        interrupted=step < steps,
+        interrupted=step < steps and not ended,
+        stopped_early=step < steps and ended,
     )
 
 

@@ -1,8 +1,12 @@
-"""The optimizer: AdamW behind a clipped gradient, cosine schedule with warm-up."""
+"""The optimizer: AdamW behind a clipped gradient, cosine schedule, slower early layers."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import optax
 
+from gazax.methods.backbone import SCOPE
 from gazax.methods.base import Params
 from gazax.typing import InputError
 
@@ -51,6 +55,33 @@ def decay_mask(params: Params) -> Params:
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
+def layer_scales(
+    params: Params, layer_of: Callable[[str], int], num_layers: int, decay: float
+) -> Params:
+    """How much of the learning rate each parameter gets: ``decay ** (num_layers - 1 - layer)``.
+
+    Args:
+      params: by scope; a part of them, such as what is trainable, does as well.
+      layer_of: the layer, 0 to num_layers - 1, of a module or parameter that stands directly in
+        the backbone. Other scopes (heads) count as the last layer.
+      num_layers: of the backbone, its stem and its last norm included.
+      decay: from layer to layer, in (0, 1].
+
+    Returns:
+      A float for each parameter; 1 for the last layer.
+
+    Source: Bao et al. 2022 (arXiv:2106.08254), as BEiT's code and timm's
+    `param_groups_layer_decay` have it.
+    """
+
+    def scale(path: tuple, leaf: object) -> float:
+        scope, name, *_ = [entry.key for entry in path]
+        layer = layer_of(name) if scope == SCOPE else num_layers - 1
+        return decay ** (num_layers - 1 - layer)
+
+    return jax.tree_util.tree_map_with_path(scale, params)
+
+
 def adamw(
     schedule: optax.Schedule,
     *,
@@ -59,6 +90,9 @@ def adamw(
     b1: float = 0.9,
     b2: float = 0.999,
     eps: float = 1e-8,
+    layer_decay: float = 1.0,
+    layer_of: Callable[[str], int] | None = None,
+    num_layers: int = 0,
 ) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019) with decoupled decay on `decay_mask`, after clipping.
 
@@ -67,9 +101,30 @@ def adamw(
       weight_decay: per unit of learning rate, as in PyTorch.
       clip_norm: the global gradient norm is clipped to it; 0 does not clip.
       b1, b2, eps: of Adam.
+      layer_decay: factor of the learning rate, and so of the weight decay, from each layer of the
+        backbone to the one before it; 1 leaves all equal.
+      layer_of, num_layers: see `layer_scales`; needed where layer_decay is below 1.
+
+    Raises:
+      InputError: layer_decay is not in (0, 1], or the layers of the model are not known.
     """
+    if not 0 < layer_decay <= 1:
+        raise InputError(
+            f"config.optim.layer_decay is {layer_decay}; it must lie above 0 and not above 1 "
+            "(1: every layer learns at the same rate)."
+        )
     clip = optax.clip_by_global_norm(clip_norm) if clip_norm > 0 else optax.identity()
-    return optax.chain(
-        clip,
-        optax.adamw(schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=decay_mask),
-    )
+    adam = optax.adamw(schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=decay_mask)
+    if layer_decay == 1:
+        return optax.chain(clip, adam)
+    if layer_of is None:
+        raise InputError(
+            f"config.optim.layer_decay is {layer_decay}, and the model's layers have no numbers; "
+            "take 1."
+        )
+
+    def slow(updates: Any, params: Any) -> Any:
+        scales = layer_scales(updates, layer_of, num_layers, layer_decay)
+        return jax.tree.map(lambda update, scale: update * scale, updates, scales)
+
+    return optax.chain(clip, adam, optax.stateless(slow))

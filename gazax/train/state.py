@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from gazax.methods.base import Method
+from gazax.methods.base import Method, Params
+from gazax.train import freeze
 from gazax.typing import Batch
 
 
@@ -36,5 +37,11 @@ def init_state(
         step=jnp.zeros((), jnp.int32),
         params=params,
         method_state=method_state,
-        opt_state=tx.init(params),
+        opt_state=init_optimizer(method, tx, params),
     )
+
+
+def init_optimizer(method: Method, tx: optax.GradientTransformation, params: Params) -> Any:
+    """The optimizer's state before the first update: of what is not frozen."""
+    trainable, _ = freeze.split(params, method.freeze)
+    return tx.init(trainable)

@@ -12,6 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 from gazax.config import choose
 from gazax.losses.parallel import value_and_grad
 from gazax.methods.base import Method, Params, State
+from gazax.train import freeze
 from gazax.train.sharding import DATA, FSDP, batch_sharding, place_batch, replicated, state_sharding
 from gazax.train.state import TrainState
 from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
@@ -19,8 +20,10 @@ from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
 Step = Callable[[TrainState, Batch], tuple[TrainState, Terms]]
 """(state, this process's host batch) -> (new state, logged scalars); donates the state."""
 Gradient = Callable[
-    [Params, State, Batch, Key, StepCount], tuple[tuple[Scalar, tuple[State, Terms]], Params]
+    [Params, Params, State, Batch, Key, StepCount],
+    tuple[tuple[Scalar, tuple[State, Terms]], Params],
 ]
+"""(trainable, frozen, ...) -> ((loss, (state, terms)), gradient of the trainable part)."""
 
 Placement = Callable[[Batch], Batch]
 """From host memory to where the gradient wants its batch."""
@@ -38,7 +41,8 @@ def make_step(
     """The step of ``method`` under ``tx``; the three ways agree up to float32 rounding.
 
     Args:
-      method: its `axis_name` is set here.
+      method: its `axis_name` is set here. What its `freeze` names has no gradient and no optimizer
+        state; the norms that are logged are those of the rest.
       schedule: only to log the learning rate.
       parallel: ``jit``: global arrays over the mesh, XLA places the communication, fsdp
         possible. ``shard_map``: each device has its part of the batch, and the mean of the
@@ -56,8 +60,10 @@ def make_step(
     def update(
         state: TrainState, loss: Scalar, method_state: State, terms: Terms, grads: Params
     ) -> tuple[TrainState, Terms]:
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params: Any = optax.apply_updates(state.params, updates)
+        trainable, frozen = freeze.split(state.params, method.freeze)
+        updates, opt_state = tx.update(grads, state.opt_state, trainable)
+        trainable: Any = optax.apply_updates(trainable, updates)
+        params = freeze.merge(trainable, frozen)
         new = TrainState(
             step=state.step + 1,
             params=params,
@@ -69,7 +75,7 @@ def make_step(
             **terms,
             "grad_norm": optax.tree.norm(grads),
             "update_norm": optax.tree.norm(updates),
-            "param_norm": optax.tree.norm(params),
+            "param_norm": optax.tree.norm(trainable),
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
         }
         return new, terms
@@ -83,7 +89,10 @@ def make_step(
 
         def pmapped_step(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
             (loss, (method_state, terms)), grads = gradient(
-                state.params, state.method_state, place(batch), *jitted_keys(state)
+                *freeze.split(state.params, method.freeze),
+                state.method_state,
+                place(batch),
+                *jitted_keys(state),
             )
             return jitted_update(state, loss, method_state, terms, grads)
 
@@ -91,7 +100,7 @@ def make_step(
 
     def whole(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
         (loss, (method_state, terms)), grads = gradient(
-            state.params, state.method_state, batch, *keys(state)
+            *freeze.split(state.params, method.freeze), state.method_state, batch, *keys(state)
         )
         new, terms = update(state, loss, method_state, terms, grads)
         new = jax.lax.with_sharding_constraint(new, state_sharding(new, mesh))
@@ -110,7 +119,7 @@ def _by_shard_map(method: Method, mesh: Mesh) -> tuple[Gradient, Placement]:
     mapped = jax.shard_map(
         _gradient(method, "shard_map", DATA),
         mesh=mesh,
-        in_specs=(whole, whole, part, whole, whole),
+        in_specs=(whole, whole, whole, part, whole, whole),
         out_specs=whole,
     )
     return mapped, lambda batch: place_batch(batch, batch_sharding(mesh))
@@ -120,7 +129,7 @@ def _by_pmap(method: Method, mesh: Mesh) -> tuple[Gradient, Placement]:
     mapped = jax.pmap(
         _gradient(method, "pmap", DATA),
         axis_name=DATA,
-        in_axes=(None, None, 0, None, None),
+        in_axes=(None, None, None, 0, None, None),
         out_axes=None,
     )
 
@@ -134,7 +143,10 @@ def _by_pmap(method: Method, mesh: Mesh) -> tuple[Gradient, Placement]:
 def _gradient(method: Method, parallel: str, axis_name: str | None) -> Gradient:
     method = dataclasses.replace(method, axis_name=axis_name)
 
-    def loss_fn(params: Params, state: State, batch: Batch, rng: Key, step: StepCount) -> Any:
+    def loss_fn(
+        trainable: Params, frozen: Params, state: State, batch: Batch, rng: Key, step: StepCount
+    ) -> Any:
+        params = freeze.merge(trainable, frozen)
         loss, (state, terms) = method.loss(params, state, batch, rng, step=step, train=True)
         if axis_name is not None:
             terms = jax.lax.pmean(terms, axis_name)

@@ -18,7 +18,8 @@ FREE_ON_RESUME = (
     "data.cache",
     "data.num_threads",
     "data.num_workers",
-    "eval.",
+    "eval.batch_size",
+    "eval.overlays",
     "train.checkpoint_every",
     "train.epochs",
     "train.eval_every",
@@ -26,9 +27,13 @@ FREE_ON_RESUME = (
     "train.keep",
     "train.log_every",
     "train.parallel",
+    "train.patience",
     "train.steps",
 )
 """Keys, or beginnings of keys, that may differ when a run is taken up again."""
+
+WHERE_WEIGHTS_LIE = ("init_from.path", "init_from.which")
+"""Free as well where the weights themselves are compared."""
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
@@ -51,13 +56,20 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def check_claim(workdir: epath.Path, config: Mapping[str, Any], data_fingerprint: str) -> None:
+def check_claim(
+    workdir: epath.Path,
+    config: Mapping[str, Any],
+    data_fingerprint: str,
+    weights_fingerprint: str | None = None,
+) -> None:
     """Checks that the folder is new, empty, or holds a run of the same config.
 
     Args:
       workdir: nothing is written to it.
       config: resolved, nested.
       data_fingerprint: of the prepared records; other records are another run.
+      weights_fingerprint: of the weights that the run begins with, None for random ones. The same
+        weights may lie elsewhere on resume.
 
     Raises:
       InputError: the folder holds a run of another config (the keys that differ are listed),
@@ -75,14 +87,23 @@ def check_claim(workdir: epath.Path, config: Mapping[str, Any], data_fingerprint
                 "gazax. Give another --workdir."
             )
         return
-    before = _read(path)
-    if not {"config", "data_fingerprint"} <= before.keys():
-        raise InputError(f"'{path}' is not a config of gazax; give another --workdir.")
-    differing = _differences(before["config"], config)
+    before = read_config(workdir)
+    free = FREE_ON_RESUME + (WHERE_WEIGHTS_LIE if weights_fingerprint else ())
+    differing = [
+        text
+        for key, text in _differences(before["config"], config).items()
+        if not key.startswith(free)
+    ]
     if before["data_fingerprint"] != data_fingerprint:
         differing.append(
             f"data: {before['data_fingerprint']} there, {data_fingerprint} now "
             "(its files have changed)"
+        )
+    weights = before.get("weights_fingerprint")
+    if weights != weights_fingerprint:
+        differing.append(
+            f"init_from: weights {weights} there, {weights_fingerprint} now "
+            "(the run they come from has gone on, or the file has changed)"
         )
     if differing:
         raise InputError(
@@ -92,9 +113,14 @@ def check_claim(workdir: epath.Path, config: Mapping[str, Any], data_fingerprint
         )
 
 
-def claim(workdir: epath.Path, config: Mapping[str, Any], data_fingerprint: str) -> None:
+def claim(
+    workdir: epath.Path,
+    config: Mapping[str, Any],
+    data_fingerprint: str,
+    weights_fingerprint: str | None = None,
+) -> None:
     """Makes the folder this config's, after `check_claim`: writes `config.json`, with versions."""
-    check_claim(workdir, config, data_fingerprint)
+    check_claim(workdir, config, data_fingerprint, weights_fingerprint)
     versions = {name: metadata.version(name) for name in PACKAGES}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -103,6 +129,7 @@ def claim(workdir: epath.Path, config: Mapping[str, Any], data_fingerprint: str)
             {
                 "config": _plain(config),
                 "data_fingerprint": data_fingerprint,
+                "weights_fingerprint": weights_fingerprint,
                 "versions": {"gazax": gazax.__version__, **versions},
             },
         )
@@ -145,14 +172,24 @@ def _plain(config: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(config, default=list))
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
+    """Key -> what it is on either side, of the keys that differ."""
     there, here = dict(flatten(before)), dict(flatten(_plain(now)))
     absent = object()
-    return [
-        f"{key}: {there.get(key, 'absent')!r} there, {here.get(key, 'absent')!r} now"
+    return {
+        key: f"{key}: {there.get(key, 'absent')!r} there, {here.get(key, 'absent')!r} now"
         for key in sorted({*there, *here})
-        if there.get(key, absent) != here.get(key, absent) and not key.startswith(FREE_ON_RESUME)
-    ]
+        if there.get(key, absent) != here.get(key, absent)
+    }
+
+
+def read_config(workdir: epath.Path) -> dict[str, Any]:
+    """What `claim` wrote: `config`, `data_fingerprint` and `versions`."""
+    path = workdir / "config.json"
+    found = _read(path)
+    if not {"config", "data_fingerprint"} <= found.keys():
+        raise InputError(f"'{path}' is not a config of gazax; give another --workdir.")
+    return found
 
 
 def read_summary(workdir: epath.Path) -> dict[str, Any] | None:

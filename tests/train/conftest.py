@@ -4,6 +4,7 @@ import pytest
 from gazax.train import optim
 from tests.batches import spec_of, tiny_batch
 from tests.methods.test_gazat import make
+from tests.models.conftest import timm  # noqa: F401
 
 
 @pytest.fixture(scope="session")

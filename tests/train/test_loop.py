@@ -17,7 +17,7 @@ IDS = tuple(f"image_{i}" for i in range(8))
 
 @pytest.fixture
 def run(method, tx, schedule, spec, stream):
-    def run(folder, *, steps=12, evaluate=lambda state: {}, tx=tx):
+    def run(folder, *, steps=12, evaluate=lambda state: {}, monitor=(), tx=tx):
         with Preemption() as preemption:
             return loop.train(
                 method,
@@ -34,7 +34,7 @@ def run(method, tx, schedule, spec, stream):
                 workdir=epath.Path(folder),
                 cadence=loop.Cadence(log_every=2, eval_every=4, checkpoint_every=4, keep=2),
                 evaluate=evaluate,
-                monitor=("score",),
+                monitor=monitor,
                 preemption=preemption,
             )
 
@@ -94,7 +94,9 @@ def test_sigterm_before_training_ends_at_once():
 
 def test_the_best_step_is_kept(run, tmp_path):
     scores = {0: 0.9, 4: 0.8, 8: 0.1, 12: 0.2}
-    outcome = run(tmp_path, evaluate=lambda state: {"score": scores[int(state.step)]})
+    outcome = run(
+        tmp_path, evaluate=lambda state: {"score": scores[int(state.step)]}, monitor=("score",)
+    )
     assert outcome.best_step == 4
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"4", "8", "12"}
 
@@ -125,8 +127,8 @@ def test_a_damaged_best_checkpoint_is_set_aside_and_the_next_best_taken(run, tmp
     def evaluate(state):
         return {"score": scores[int(state.step)]}
 
-    run(tmp_path, steps=8, evaluate=evaluate)
+    run(tmp_path, steps=8, evaluate=evaluate, monitor=("score",))
     (tmp_path / "checkpoints/4/state/_METADATA").write_text("")
-    outcome = run(tmp_path, evaluate=evaluate)
+    outcome = run(tmp_path, evaluate=evaluate, monitor=("score",))
     assert outcome.best_step == 8
     assert (tmp_path / "checkpoints.damaged/4").is_dir()

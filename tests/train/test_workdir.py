@@ -46,6 +46,7 @@ def test_the_same_config_goes_on(folder):
         {"train__log_every": 1},
         {"train__parallel": "pmap"},
         {"train__steps": 20},
+        {"train__patience": 5},
     ],
 )
 def test_what_does_not_change_the_result_may_change(folder, change):
@@ -63,6 +64,21 @@ def test_another_config_is_refused_with_every_key_that_differs(folder):
 def test_other_data_is_refused(folder):
     with pytest.raises(InputError, match="abc there, abd now"):
         claim(folder, CONFIG, "abd")
+
+
+def test_other_weights_are_refused_and_the_same_ones_may_lie_elsewhere(tmp_path):
+    folder = epath.Path(tmp_path) / "run"
+    config = {**CONFIG, "init_from": {"path": "runs/a", "which": "best", "fresh": ()}}
+    moved = {**CONFIG, "init_from": {"path": "runs/b", "which": "last", "fresh": ()}}
+    claim(folder, config, "abc", "w1")
+    check_claim(folder, moved, "abc", "w1")
+    with pytest.raises(InputError, match="init_from: weights w1 there, w2 now"):
+        check_claim(folder, config, "abc", "w2")
+    with pytest.raises(InputError, match="weights w1 there, None now"):
+        check_claim(folder, config, "abc")
+    scopes = {**config, "init_from": {**config["init_from"], "fresh": ("head",)}}
+    with pytest.raises(InputError, match=r"init_from\.fresh"):
+        check_claim(folder, scopes, "abc", "w1")
 
 
 def test_a_folder_of_other_things_is_refused(tmp_path):

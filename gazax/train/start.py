@@ -1,0 +1,73 @@
+"""How a run begins: from random weights, or from those of another run."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import optax
+from jax.sharding import Mesh
+
+from gazax.methods.base import Method, Params, State
+from gazax.train.sharding import state_sharding
+from gazax.train.state import TrainState, init_optimizer, init_state
+from gazax.typing import Batch
+
+Initialise = Callable[[Params, State], tuple[Params, State]]
+"""(params, state), arrays or shapes -> the same trees, host arrays where weights were loaded."""
+
+
+class Start(NamedTuple):
+    """How a run begins."""
+
+    described: TrainState
+    """Shapes, dtypes and shardings of the state."""
+    fresh: Callable[[], TrainState]
+    """Makes the state of step 0, already sharded; the same one every time."""
+
+
+def make_start(
+    method: Method,
+    tx: optax.GradientTransformation,
+    spec: Batch,
+    *,
+    mesh: Mesh,
+    seed: int,
+    initialise: Initialise | None = None,
+) -> Start:
+    """Knows the state from shapes alone; a config that fits no model fails here.
+
+    Args:
+      method, tx: what is learned, and what keeps the optimizer's state.
+      spec: shapes of a batch.
+      mesh: the devices.
+      seed: of the random weights.
+      initialise: puts loaded weights where random ones were (`gazax.train.init_from`); asked once
+        here, with shapes, so that weights that do not fit fail here too, and by each `fresh`. A
+        run that goes on from its own checkpoint does not ask it.
+    """
+    init = functools.partial(init_state, method, tx, spec, seed=seed)
+    shapes = jax.eval_shape(init)
+    shardings = state_sharding(shapes, mesh)
+    described = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        shardings,
+    )
+    random = jax.jit(init, out_shardings=shardings)
+    if initialise is None:
+        return Start(described, random)
+    initialise(shapes.params, shapes.method_state)
+    optimizer = jax.jit(
+        functools.partial(init_optimizer, method, tx), out_shardings=shardings.opt_state
+    )
+
+    def loaded() -> TrainState:
+        state = random()
+        params, method_state = jax.device_put(
+            initialise(state.params, state.method_state),
+            (shardings.params, shardings.method_state),
+        )
+        return state.replace(params=params, method_state=method_state, opt_state=optimizer(params))
+
+    return Start(described, loaded)
