@@ -39,7 +39,7 @@ ALGORITHM = flags.DEFINE_string("fixation_algorithm", "idt", "From samples.csv: 
 MAX_BAD_FRACTION = flags.DEFINE_float(
     "max_bad_fraction", 0.01, "Part of a file's rows, or of the images, that may be faulty."
 )
-flags.adopt_module_key_flags(config_lib)  # so that --help shows --json
+flags.adopt_module_key_flags(config_lib.command)  # so that --help shows --json
 
 
 def main() -> None:

@@ -17,6 +17,8 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import jax
 import pytest
 
+from tests.runs import run
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
@@ -37,3 +39,10 @@ def env(tmp_path_factory) -> dict[str, str]:
     for name in ("JAX_NUM_CPU_DEVICES", "JAX_COMPILATION_CACHE_DIR"):
         environment.pop(name)
     return environment
+
+
+@pytest.fixture(scope="session")
+def finished(env, tmp_path_factory):
+    """A pretraining run that came to its end, and what it printed."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    return workdir, run(env, workdir, f"--json={workdir.parent / 'numbers.json'}")

@@ -1,9 +1,13 @@
 """The command as a person runs it, for tests of whole runs."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
+from unittest import mock
+
+from etils import epath
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "configs/gazat_vit.py:smoke"
@@ -36,3 +40,23 @@ def run(env, workdir, *flags, config=CONFIG, code=0):
 
 def lines(workdir):
     return [json.loads(text) for text in (workdir / "metrics.jsonl").read_text().splitlines()]
+
+
+def make_run(env, workdir, spec, **overrides):
+    """A run made in this process, which checks all that it was given and writes nothing.
+
+    Overrides are keys of the config with '__' for the dots.
+    """
+    # Here and not above: a subprocess's test needs none of it.
+    from gazax import config as config_lib
+    from gazax.experiment.run import Run
+
+    config = config_lib.load(str(ROOT / spec))  # whatever the current folder is
+    for key, value in overrides.items():
+        *folders, leaf = key.split("__")
+        block = config
+        for folder in folders:
+            block = block[folder]
+        block[leaf] = value
+    with mock.patch.dict(os.environ, GAZAX_DATA=env["GAZAX_DATA"]):
+        return Run(config, epath.Path(workdir), source=config.init_from.path)

@@ -1,35 +1,66 @@
 """Every config file resolves, with each of its arguments, and its step has a shape."""
 
+import json
 import pathlib
 
 import jax
 import pytest
 
 from gazax import config as config_lib
-from gazax.main import build_method
+from gazax.experiment import parts
+from gazax.experiment.check import RANGES, check
 from gazax.train import loop, optim, sharding
 from gazax.typing import InputError
 
 ROOT = pathlib.Path(__file__).parent.parent
 FILES = sorted((ROOT / "configs").rglob("*.py"))
+PRETRAINING = ("", "smoke", "study", "data=gaze_folder,smoke", "data=reflacx")
+ARGUMENTS = {
+    "gazat_vit": PRETRAINING,
+    "gazat_resnet": (*PRETRAINING[1:4], "data=reflacx"),
+    "gazat_transfer": ("smoke", "model=resnet,smoke"),
+    "finetune_classification": ("", "model=resnet"),
+    "finetune_segmentation": ("decoder=linear", "model=resnet,smoke"),
+    "linear_probe": ("", "model=resnet"),
+}
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
-@pytest.mark.parametrize("arg", ["", "smoke", "study", "data=gaze_folder,smoke", "data=reflacx"])
+def stages(config):
+    return list(config.stages.values()) if "stages" in config else [config]
+
+
+@pytest.mark.parametrize(
+    ("file", "arg"),
+    [(file, arg) for file in FILES for arg in ARGUMENTS.get(file.stem, ("",))],
+    ids=lambda value: value.stem if isinstance(value, pathlib.Path) else value,
+)
 def test_config_resolves_and_its_state_has_shapes(file, arg):
-    config = config_lib.load(f"{file}:{arg}")
-    spec = config_lib.batch_spec(config)
-    height, width = config.data.size
-    assert spec["image"].shape == (config.train.batch_size, height, width, 1)
-    schedule = optim.cosine_schedule(learning_rate=1.0, warmup_steps=1, total_steps=2)
-    state, _ = loop.make_start(
-        build_method(config),
-        optim.adamw(schedule, weight_decay=0.1, clip_norm=1.0),
-        spec,
-        mesh=sharding.make_mesh(),
-        seed=0,
-    )
-    assert all(leaf.size for leaf in jax.tree.leaves(state.params))
+    for config in stages(config_lib.load(f"{file}:{arg}")):
+        check(config)
+        if config.method.get("task") == "":
+            config.method.task = "multilabel"  # what the data says
+        if not config.data.labels:
+            config.data.labels = ("any", "thing")
+        spec = config_lib.batch_spec(config)
+        height, width = config.data.size
+        assert spec["image"].shape == (config.train.batch_size, height, width, 1)
+        method = parts.build_method(config)
+        tx = optim.adamw(lambda step: 1e-3, weight_decay=0.1, clip_norm=1.0)
+        start = loop.make_start(method, tx, spec, mesh=sharding.make_mesh(), seed=0)
+        assert all(leaf.size for leaf in jax.tree.leaves(start.described.params))
+        parts.gaze_settings(config)
+
+
+def test_every_number_of_a_config_has_a_range():
+    """Or is free: a place, a count of seconds, a weight that may be anything."""
+    free = {"views.mean", "method.levels", "method.level_weights", "eval.monitor"}
+    for file in FILES:
+        for config in stages(config_lib.load(str(file))):
+            for key, value in config_lib.flatten(config):
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                number |= isinstance(value, tuple) and any(isinstance(x, float) for x in value)
+                if number and not key.startswith("data.source."):
+                    assert key in {*RANGES, *free}, f"{file}: {key}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
@@ -37,6 +68,42 @@ def test_config_says_how_it_is_run_and_what_came_out(file):
     docstring = file.read_text().split('"""')[1]
     assert "python -m gazax.main --config=configs/" in docstring
     assert "2026-" in docstring or "not yet run" in docstring
+
+
+def test_a_workdir_hands_on_its_model_its_size_and_its_data(tmp_path):
+    source = config_lib.load(f"{ROOT / 'configs/gazat_resnet.py'}:smoke")
+    (tmp_path / "config.json").write_text(json.dumps({"config": source.to_dict()}))
+    spec = f"{ROOT / 'configs/eval/finetune_classification.py'}:init_from={tmp_path}"
+    config = config_lib.load(spec)
+    assert config.model == source.model
+    assert config.data.size == source.data.size == (32, 32)
+    assert config.data.source == source.data.source
+    assert config.init_from.path == str(tmp_path)
+    assert config_lib.load(f"{spec},random").init_from.path == ""
+    both = config_lib.load(f"{spec},head_first")
+    assert list(both.stages) == ["head", "all"]
+    assert (both.stages.head.freeze, both.stages.all.freeze) == (("backbone/.*",), ())
+    for arg in (
+        f"{spec},model=vit",
+        f"{spec},random,head_first",
+        f"{spec.partition(':')[0]}:head_first",
+    ):
+        with pytest.raises(InputError, match="model|head_first"):
+            config_lib.load(arg)
+    other = config_lib.load(f"{ROOT / 'configs/eval/rsna_probe.py'}:init_from={tmp_path}")
+    assert (other.data.name, other.data.size) == ("rsna_pneumonia", (32, 32))
+    assert other.data.labels == ("Pneumonia",)
+
+
+def test_what_is_no_workdir_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has no config.json"):
+        config_lib.of_run(str(tmp_path))
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(InputError, match="is not the config of a run"):
+        config_lib.of_run(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"config": {"stages": ["a", "b"]}}')
+    with pytest.raises(InputError, match=f"give one of them: {tmp_path}/a, {tmp_path}/b"):
+        config_lib.of_run(str(tmp_path))
 
 
 def test_reflacx_is_the_proposals_recipe():

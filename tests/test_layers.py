@@ -1,4 +1,4 @@
-"""Imports go down only, and commands alone see a ConfigDict."""
+"""Imports go down only, and a ConfigDict is seen only where runs are put together."""
 
 import ast
 import pathlib
@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "train": {"methods", "losses", "data"},
     "eval": {"train", "methods", "metrics", "data", "models", "ops"},
     "export": {"models"},
+    "experiment": {"eval", "train", "methods", "data", "models"},
 }
 PURE = ("ops", "losses", "metrics")
 
@@ -49,7 +50,13 @@ def test_imports_go_down_only(folder):
 
 def test_every_folder_has_its_row():
     folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
-    assert folders == set(MAY_IMPORT)
+    assert folders - SHARED == set(MAY_IMPORT)
+
+
+def test_what_all_may_import_imports_nothing_of_the_library():
+    for path in (PACKAGE / "typing.py", *sorted((PACKAGE / "config").rglob("*.py"))):
+        wanted = {folder_of(name) for name in imports(path)} - {None} - SHARED
+        assert not wanted, f"{path.relative_to(ROOT)} imports {sorted(wanted)}"
 
 
 def test_root_holds_commands_only():
@@ -65,9 +72,9 @@ def test_pure_layers_know_no_flax_config_or_file(folder):
         assert not tops & {"flax", "ml_collections", "absl", "os", "pathlib", "etils"}, path
 
 
-def test_config_dict_is_seen_by_commands_and_configs_only():
+def test_config_dict_is_seen_where_runs_are_put_together_only():
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.parent == PACKAGE:
+        if path.parent == PACKAGE or path.parent.name in ("config", "experiment"):
             continue
         assert not any(name.startswith("ml_collections") for name in imports(path)), path
 

@@ -19,12 +19,6 @@ def without_clocks(workdir):
     return [{k: v for k, v in line.items() if k not in clocks} for line in lines(workdir)]
 
 
-@pytest.fixture(scope="session")
-def finished(env, tmp_path_factory):
-    workdir = tmp_path_factory.mktemp("runs") / "whole"
-    return workdir, run(env, workdir, f"--json={workdir.parent / 'numbers.json'}")
-
-
 def test_a_run_writes_its_whole_workdir(finished):
     workdir, done = finished
     assert {path.name for path in workdir.iterdir()} == {

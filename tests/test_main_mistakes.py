@@ -6,7 +6,10 @@ import time
 
 import pytest
 
-from tests.runs import CONFIG, ROOT, run
+from gazax.typing import InputError
+from tests.runs import CONFIG, ROOT, make_run, run
+
+RESNET = "configs/gazat_resnet.py:smoke"
 
 
 @pytest.mark.parametrize(
@@ -19,36 +22,58 @@ from tests.runs import CONFIG, ROOT, run
         (("--config.train.steps=many",), CONFIG, "train.steps"),
         (("--config.data.size=a,b",), CONFIG, "expected int separated by commas"),
         (("--config.data.size=30,30",), CONFIG, "multiple of the patch"),
-        (("--config.train.batch_size=0",), CONFIG, "train.batch_size=0"),
-        (("--config.data.max_fixations=3",), CONFIG, "config.data.max_fixations"),
-        ((), "configs/gazat_vit.py:data=gaze_folder,smoke", "config.data.root"),
-        (
-            ("--config.data.root=nowhere",),
-            "configs/gazat_vit.py:data=gaze_folder,smoke",
-            "nowhere",
-        ),
-        (("--config.method.levels=0,9",), CONFIG, "names block 9"),
-        (("--config.data.size=32",), CONFIG, "config.data.size is (32,)"),
-        (("--config.model.num_heads=0",), CONFIG, "config.model.num_heads is 0"),
-        (("--config.train.keep=0",), CONFIG, "config.train.keep is 0"),
-        (("--config.method.distance=emd",), CONFIG, "method.distance='emd'"),
-        (("--config.train.parallel=pmap", "--config.train.fsdp=2"), CONFIG, "fsdp=1"),
+        (("--config.data.readers=nobody",), CONFIG, "nobody"),
+        (("--config.freeze=backbon/.*",), CONFIG, "backbon/.*"),
         (("--json=.",), CONFIG, "--json=. cannot be written"),
-        (("--config.seed=-1",), CONFIG, "config.seed is -1"),
         (("--json=/nowhere/at/all.json",), CONFIG, "--json=/nowhere/at/all.json"),
-        (("--config.optim.warmup_fraction=1.0",), CONFIG, "lower optim.warmup_fraction"),
-        (
-            ("--config.data.name=gaze_folder", "--config.data.root=tests"),
-            CONFIG,
-            "the data set has no argument count, image_size, seed",
-        ),
         (("--nonsense=1",), CONFIG, "nonsense"),
+        ((), "configs/eval/linear_probe.py:init_from=nowhere", "'nowhere' is no workdir"),
     ],
 )
 def test_a_mistake_ends_in_one_line_without_a_traceback(env, tmp_path, flags, config, message):
     failed = run(env, tmp_path / "mistake", *flags, config=config, code=2)
     assert failed.stderr.count("error:") == 1
     assert message in failed.stderr
+    assert not (tmp_path / "mistake").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "config", "message"),
+    [
+        (dict(train__batch_size=0), CONFIG, "train.batch_size is 0"),
+        (dict(train__batch_size=6), CONFIG, r"train.batch_size=6 \(global\) cannot be cut"),
+        (dict(data__max_fixations=3), CONFIG, "config.data.max_fixations"),
+        ({}, "configs/gazat_vit.py:data=gaze_folder,smoke", "config.data.root"),
+        (dict(data__root="nowhere"), "configs/gazat_vit.py:data=gaze_folder,smoke", "nowhere"),
+        (dict(method__levels=(0, 9)), CONFIG, "names level 9"),
+        (dict(data__size=(32,)), CONFIG, r"config.data.size is \(32,\)"),
+        (dict(model__num_heads=0), CONFIG, "config.model.num_heads is 0"),
+        (dict(train__keep=0), CONFIG, "config.train.keep is 0"),
+        (dict(method__distance="emd"), CONFIG, "method.distance='emd'"),
+        (dict(train__parallel="pmap", train__fsdp=2), CONFIG, "fsdp=1"),
+        (dict(seed=-1), CONFIG, "config.seed is -1"),
+        (dict(optim__warmup_fraction=1.0), CONFIG, "optim.warmup_fraction is 1.0"),
+        (
+            dict(data__name="gaze_folder", data__root="tests"),
+            CONFIG,
+            "the data set has no argument count, image_size, seed",
+        ),
+        (dict(method__temperature=0.0), CONFIG, "config.method.temperature is 0.0; it must"),
+        (dict(optim__learning_rate=-1.0), CONFIG, "config.optim.learning_rate is -1.0"),
+        (dict(method__attention="cam"), CONFIG, "method.attention='cam'"),
+        (dict(method__attention="rows"), RESNET, "take grad_cam, energy or module"),
+        (dict(data__gaze="shufled"), CONFIG, "did you mean 'shuffled'"),
+        (dict(data__labels=("normal", "edema")), CONFIG, "names 'edema'"),
+        (dict(init_from__path="nowhere"), CONFIG, "nowhere"),
+        (dict(eval__suite="classification"), CONFIG, "measures the method 'supervised'"),
+        ({}, "configs/eval/rsna_probe.py", "(?i)rsna"),
+        ({}, "configs/eval/finetune_classification.py:modell=vit", "did you mean 'model'"),
+        ({}, "configs/eval/finetune_classification.py:head_first", "give init_from=WORKDIR"),
+    ],
+)
+def test_what_no_run_can_be_made_of_is_named(env, tmp_path, overrides, config, message):
+    with pytest.raises(InputError, match=message):
+        make_run(env, tmp_path / "mistake", config, **overrides).rehearse()
     assert not (tmp_path / "mistake").exists()
 
 

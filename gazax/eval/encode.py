@@ -29,9 +29,9 @@ class Split:
     patient: np.ndarray
     """[n] patient ids, the groups of every bootstrap."""
     content: np.ndarray
-    """[n, h, w] bool, the pixels that are no padding."""
+    """[n, h, w] bool, the pixels that are no padding; [n, 0, 0] without maps."""
     gaze: np.ndarray
-    """[n, h, w] gaze maps; zeros where nobody looked."""
+    """[n, h, w] gaze maps; zeros where nobody looked; [n, 0, 0] without maps."""
     xy: list[np.ndarray]
     """n arrays [f, 2]: the fixations of all readers that have a weight, px."""
 
@@ -42,7 +42,11 @@ class Split:
 
 
 def load_split(
-    batches: Callable[[], Iterable[Batch]], *, patient_ids: np.ndarray, mesh: Mesh
+    batches: Callable[[], Iterable[Batch]],
+    *,
+    patient_ids: np.ndarray,
+    mesh: Mesh,
+    maps: bool = True,
 ) -> Split:
     """Reads a split once and renders its gaze.
 
@@ -50,6 +54,7 @@ def load_split(
       batches: of the split; see `Split.batches`.
       patient_ids: by `index`.
       mesh: the devices that render.
+      maps: whether to keep content and gaze, which take 5 bytes a pixel of every image.
     """
     place = functools.partial(place_batch, sharding=batch_sharding(mesh))
 
@@ -67,9 +72,13 @@ def load_split(
         size = (height, width)
         rows["index"].append(np.asarray(batch["index"])[real])
         rows["label"].append(np.asarray(batch["label"])[real])
-        rows["gaze"].append(np.asarray(render(place(batch)))[real])
-        mask = np.asarray(_content_masks(jnp.asarray(batch["content"]), size))
-        rows["content"].append(mask[real] > 0)
+        if maps:
+            rows["gaze"].append(np.asarray(render(place(batch)))[real])
+            mask = np.asarray(_content_masks(jnp.asarray(batch["content"]), size))
+            rows["content"].append(mask[real] > 0)
+        else:
+            rows["gaze"].append(np.zeros((real.sum(), 0, 0), np.float32))
+            rows["content"].append(np.zeros((real.sum(), 0, 0), bool))
         for points, reader, weight in zip(
             np.asarray(batch["fixations"]["xy"])[real],
             np.asarray(batch["fixations"]["reader"])[real],

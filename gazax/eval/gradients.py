@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from gazax.methods.backbone import SCOPE
 from gazax.methods.base import Method, Params, State
+from gazax.train import freeze
 from gazax.train.sharding import batch_sharding, place_batch, replicated
 from gazax.typing import Batch
 
@@ -18,7 +20,8 @@ def make_gradient_norms(
     """A function from weights to the norm of each term's gradient with respect to the backbone.
 
     Of the terms before their weights: ``alpha * gradient/attention`` is what the attention term
-    sends. A term of norm 0 does not act, whatever its value does.
+    sends. A term of norm 0 does not act, whatever its value does. Frozen parameters are left out;
+    where all of the backbone is frozen there is nothing to say.
 
     Args:
       method: its terms are those that `loss` names ``loss/...``.
@@ -30,9 +33,13 @@ def make_gradient_norms(
 
     @jax.jit
     def norms(params: Params, state: State, batch: Batch) -> dict[str, jax.Array]:
+        trainable, frozen = freeze.split(params, method.freeze)
+        if SCOPE not in trainable:
+            return {}
+
         def terms(backbone: Params) -> dict[str, jax.Array]:
             _, (_, found) = method.loss(
-                {**params, "backbone": backbone},
+                freeze.merge({**trainable, SCOPE: backbone}, frozen),
                 state,
                 batch,
                 jax.random.key(seed),
@@ -41,7 +48,7 @@ def make_gradient_norms(
             )
             return {name: value for name, value in found.items() if name.startswith("loss/")}
 
-        gradients = jax.jacrev(terms)(params["backbone"])
+        gradients = jax.jacrev(terms)(trainable[SCOPE])
         found = {
             name.replace("loss/", "gradient/"): jnp.sqrt(
                 sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(gradient))

@@ -15,7 +15,7 @@ from matplotlib import pyplot as plt
 def save_overlays(
     folder: epath.Path,
     split: Split,
-    attention: Mapping[str, np.ndarray],
+    pictures: Mapping[str, np.ndarray],
     *,
     image_ids: Sequence[str],
     count: int,
@@ -25,7 +25,7 @@ def save_overlays(
     Args:
       folder: made if it does not exist; one ``<image_id>.png`` each.
       split: whose images and gaze.
-      attention: [n, h, w] of `attention_step_0` and `attention`.
+      pictures: maps [n, h, w] of the split by title, behind the gaze map.
       image_ids: by `index`.
       count: pictures.
     """
@@ -42,8 +42,7 @@ def save_overlays(
                 image=np.asarray(image)[..., 0],
                 maps={
                     "gaze map": split.gaze[row],
-                    "attention, step 0": attention["attention_step_0"][row],
-                    "attention, trained": attention["attention"][row],
+                    **{name: maps[row] for name, maps in pictures.items()},
                 },
                 xy=split.xy[row],
                 title=image_ids[index],

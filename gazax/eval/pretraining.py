@@ -1,22 +1,21 @@
 """The evaluation of a pretraining run: during it on validation, at its end on test."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jax.sharding import Mesh
 
 from gazax.eval.attention import METRICS, Scores, mean_gaze_map, score, score_baselines
 from gazax.eval.encode import Encoded, Split, make_encoder
 from gazax.eval.probe import Probe, choose_probe
+from gazax.eval.report import Numbers, TestReport, block
 from gazax.methods.base import Method, Params, State
 from gazax.metrics.classification import roc_auc
 from gazax.metrics.statistics import (
-    Interval,
     bootstrap_difference,
     bootstrap_interval,
     bootstrap_statistic,
 )
-
-Numbers = dict[str, Interval]
-"""name -> (estimate, low, high), 95 % intervals over patients."""
 
 
 class PretrainingEvaluation:
@@ -30,11 +29,20 @@ class PretrainingEvaluation:
         second, the mean map is that of the first.
       mesh: the devices that encode.
       seed: of the bootstrap.
+      label_names: of the columns of the splits' labels.
     """
 
     def __init__(
-        self, method: Method, *, train: Split, validation: Split, mesh: Mesh, seed: int
+        self,
+        method: Method,
+        *,
+        train: Split,
+        validation: Split,
+        mesh: Mesh,
+        seed: int,
+        label_names: Sequence[str],
     ) -> None:
+        self._label_names = tuple(label_names)
         self._encode = make_encoder(method, mesh=mesh)
         self._train = train
         self._validation = validation
@@ -51,7 +59,7 @@ class PretrainingEvaluation:
             for name, of_map in scores.items():
                 for metric in METRICS:
                     values[f"validation/{name}/{metric}"] = float(np.nanmean(of_map[metric]))
-        if self._train.label.shape[1]:
+        if self._label_names:
             _, auc = self._probe(params, state, encoded)
             if not np.isnan(auc):
                 values["validation/probe_auc"] = auc
@@ -68,16 +76,13 @@ class PretrainingEvaluation:
 
     def on_test(
         self, trained: tuple[Params, State], first: tuple[Params, State], test: Split
-    ) -> tuple[Numbers, dict[str, np.ndarray]]:
+    ) -> TestReport:
         """The numbers to report: trained and untrained weights beside the baselines.
 
         Args:
           trained: chosen on validation.
           first: the same run's weights at step 0.
           test: the split that nothing was chosen on.
-
-        Returns:
-          Numbers, and the attention [n, h, w] on test at both times, by name.
         """
         encoded = {
             "attention": self._encode(*trained, test.batches()),
@@ -91,9 +96,13 @@ class PretrainingEvaluation:
                 **score_baselines(test, mean_map=self._mean_map),
             }
             numbers |= self._alignment(scores, test)
-        if self._train.label.shape[1]:
+        if self._label_names:
             numbers |= self._probes(trained, first, encoded, test)
-        return numbers, attention
+        pictures = {
+            "attention, step 0": attention["attention_step_0"],
+            "attention, trained": attention["attention"],
+        }
+        return TestReport(numbers, self._table(numbers, test), pictures)
 
     def _alignment(self, scores: dict[str, Scores], test: Split) -> Numbers:
         patients = test.patient[test.has_gaze]
@@ -141,6 +150,18 @@ class PretrainingEvaluation:
         }
         return {name: found for name, found in numbers.items() if not np.isnan(found[0])}
 
+    def _table(self, numbers: Numbers, test: Split) -> str:
+        """A block for the attention, one for the probe, and what is skipped."""
+        lines = block(numbers, rows=ROWS, columns={name: COLUMNS[name] for name in METRICS})
+        lines += block(numbers, rows=ROWS, columns={"auc_macro": COLUMNS["auc_macro"]})
+        if not test.has_gaze.any():
+            lines.append("attention against gaze: skipped (no image of the test split has gaze)")
+        if not self._label_names:
+            lines.append("linear probe: skipped (labels.csv has no label column)")
+        elif "probe/auc_macro" not in numbers:
+            lines.append("linear probe: skipped (no label has both values in every split)")
+        return "\n".join(lines)
+
 
 ROWS = {
     "attention": "attention, trained",
@@ -155,28 +176,3 @@ ROWS = {
     "probe-probe_step_0": "trained - step 0",
 }
 COLUMNS = {"cc": "CC", "nss": "NSS", "auc": "AUC (Judd)", "auc_macro": "macro AUC"}
-
-
-def table(numbers: Numbers, test: Split) -> str:
-    """The numbers as text: a block for the attention, one for the probe, and what is skipped."""
-    lines = []
-    for columns in (METRICS, ("auc_macro",)):
-        present = [row for row in ROWS if f"{row}/{columns[0]}" in numbers]
-        if not present:
-            continue
-        lines.append(f"{'':28}" + "".join(f"{COLUMNS[column]:>24}" for column in columns))
-        for row in present:
-            cells = (_cell(numbers[f"{row}/{column}"]) for column in columns)
-            lines.append(f"{ROWS[row]:28}" + "".join(f"{cell:>24}" for cell in cells))
-    if not test.has_gaze.any():
-        lines.append("attention against gaze: skipped (no image of the test split has gaze)")
-    if not test.label.shape[1]:
-        lines.append("linear probe: skipped (labels.csv has no label column)")
-    elif "probe/auc_macro" not in numbers:
-        lines.append("linear probe: skipped (no label has both values in every split)")
-    return "\n".join(lines)
-
-
-def _cell(interval: Interval) -> str:
-    estimate, low, high = interval
-    return f"{estimate:.3f} [{low:.3f}, {high:.3f}]"

@@ -12,7 +12,7 @@ import jax
 
 from gazax import config as config_lib
 from gazax.data import phantom
-from gazax.main import build_method
+from gazax.experiment.parts import build_method
 from gazax.train import loop, optim, sharding
 from gazax.train.step import make_step
 from tests.batches import spec_of, tiny_batch

@@ -4,7 +4,7 @@ import pytest
 
 from gazax.eval.encode import load_split, make_encoder
 from gazax.eval.gradients import make_gradient_norms
-from gazax.eval.pretraining import PretrainingEvaluation, table
+from gazax.eval.pretraining import PretrainingEvaluation
 from gazax.ops.gaze import gaze_map
 from gazax.train import sharding
 from tests.batches import tiny_batch
@@ -69,9 +69,16 @@ def test_encoder_gives_every_row_its_own(weights, mesh):
     np.testing.assert_allclose(encoded.features, features[:10], atol=1e-5)
 
 
+def make_evaluation(weights, split, mesh):
+    names = tuple("abc"[: split.label.shape[1]])
+    return PretrainingEvaluation(
+        weights[0], train=split, validation=split, mesh=mesh, seed=0, label_names=names
+    )
+
+
 @pytest.fixture(scope="module")
 def evaluation(weights, split, mesh):
-    return PretrainingEvaluation(weights[0], train=split, validation=split, mesh=mesh, seed=0)
+    return make_evaluation(weights, split, mesh)
 
 
 def test_validation_has_every_number(evaluation, weights):
@@ -83,16 +90,17 @@ def test_validation_has_every_number(evaluation, weights):
 
 def test_numbers_on_test_pair_what_they_compare(evaluation, weights, split):
     _, trained, first = weights
-    numbers, attention = evaluation.on_test(trained, first, split)
-    assert set(attention) == {"attention", "attention_step_0"}
+    report = evaluation.on_test(trained, first, split)
+    numbers = report.numbers
+    assert set(report.pictures) == {"attention, step 0", "attention, trained"}
     for metric in ("cc", "nss", "auc"):
         difference = numbers[f"attention-mean_map/{metric}"][0]
         parts = numbers[f"attention/{metric}"][0] - numbers[f"mean_map/{metric}"][0]
         assert difference == pytest.approx(parts)
-    shown = table(numbers, split)
+    shown = report.table
     for row in ("attention, trained", "training-mean gaze map", "linear probe, trained"):
         assert row in shown
-    same, _ = evaluation.on_test(trained, trained, split)
+    same = evaluation.on_test(trained, trained, split).numbers
     assert same["attention-attention_step_0/cc"] == (0.0, 0.0, 0.0)
 
 
@@ -102,11 +110,12 @@ def test_without_gaze_and_labels_there_is_nothing_to_say(weights, mesh):
             yield {**batch, "label": np.zeros((4, 0), np.float32)}
 
     split = load_split(bare, patient_ids=np.arange(12).astype(str), mesh=mesh)
-    evaluation = PretrainingEvaluation(weights[0], train=split, validation=split, mesh=mesh, seed=0)
+    evaluation = make_evaluation(weights, split, mesh)
     assert evaluation.on_validation(*weights[1]) == {}
-    numbers, _ = evaluation.on_test(weights[1], weights[2], split)
+    report = evaluation.on_test(weights[1], weights[2], split)
+    numbers = report.numbers
     assert numbers == {}
-    shown = table(numbers, split)
+    shown = report.table
     assert "attention against gaze: skipped" in shown
     assert "linear probe: skipped" in shown
 
@@ -128,7 +137,7 @@ def test_gradient_norms_are_those_of_each_term_alone(weights, mesh):
         )
         return terms["loss/attention"]
 
-    gradient = jax.grad(term)(params["backbone"])
+    gradient = jax.jit(jax.grad(term))(params["backbone"])
     expected = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
     assert norms["gradient/attention"] == pytest.approx(expected, rel=1e-4)
     assert norms["gradient/attention"] > 0
