@@ -1,0 +1,25 @@
+"""A pretrained backbone, fine-tuned: RSNA Pneumonia Detection, pneumonia or not (proposal §2.5.1).
+
+    python -m gazax.main --config=configs/eval/rsna_finetune.py:init_from=runs/gazat_vit \\
+        --config.data.root=DIR
+    ...:init_from=runs/gazat_vit,random        # the same from random weights: the comparison
+
+not yet run: the reader of this data set is not here yet
+"""
+
+from ml_collections import ConfigDict
+
+from gazax.config import blocks, parse_arg
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    arg = parse_arg(arg, init_from="", random=False, model="")
+    config = blocks.transfer(
+        data="rsna_pneumonia", init_from=arg.init_from, random=arg.random, model=arg.model
+    )
+    blocks.classification(config)
+    config.optim.learning_rate = 1e-4  # §2.4
+    config.train.batch_size = 128  # §2.4
+    config.train.log_every = 50
+    config.train.eval_every = config.train.checkpoint_every = 0  # once an epoch
+    return config
