@@ -8,7 +8,11 @@
 
 Attention: --config.method.attention=grad_cam (default), energy or module.
 
-not yet run
+2026-11-22, two cores of an AMD EPYC, other jobs beside it, `:study` in 11 min 35 s (at most 5 were
+wanted). Phantom numbers, test split, 95 % intervals over patients, one seed: Grad-CAM's CC with
+gaze .060 [.039, .080], at step 0 .008 [-.011, .028], training-mean map .554 [.534, .574]: at alpha
+1 the attention hardly follows gaze. Linear probe macro AUC .624 [.571, .675], at step 0 .595 [.543,
+.648], paired .029 [-.031, .084]. The other sizes and data are not yet run.
 """
 
 from ml_collections import ConfigDict

@@ -10,7 +10,9 @@ Model, image size and data are those of the workdir, unless `data` is given. Lab
 with one answer each (softmax) where the data is so, else independent ones (sigmoid), those that
 are unknown left out of the loss.
 
-not yet run
+2026-11-22, two cores of an AMD EPYC, other jobs beside it, 8 min. Phantom numbers, test split, 95 %
+intervals over patients, one seed: `gazat_vit.py:study` fine-tuned, macro AUC .706 [.656, .750],
+accuracy .519 [.460, .579]; from random weights .488 [.437, .540], .337 [.280, .394] (not tuned).
 """
 
 from ml_collections import ConfigDict
