@@ -51,16 +51,21 @@ def test_attention_gaze_and_image_stay_aligned_through_the_views(rng):
     assert np.abs(centre(views.image[..., 0]) - centre(views.gaze)).max() < 1.0
 
 
+@jax.jit
+def default_views(batch, rng):
+    return gaze_views(batch, own_gaze(batch), rng, standard={}, strong={})
+
+
 def test_an_images_two_views_are_neighbours(rng):
     batch = blobs(4)
-    views = gaze_views(batch, own_gaze(batch), rng, standard={}, strong={})
+    views = default_views(batch, rng)
     assert views.image.shape == (8, 48, 48, 1)
     alone = jax.tree.map(lambda x: x[2:3], batch)
-    again = gaze_views(alone, own_gaze(alone), rng, standard={}, strong={})
+    again = default_views(alone, rng)
     np.testing.assert_allclose(again.image, views.image[4:6], atol=1e-6)
 
 
 def test_an_image_without_gaze_has_no_valid_view(rng):
     batch = tiny_batch(4, has_gaze=np.array([1, 0, 1, 0], bool))
-    views = gaze_views(batch, own_gaze(batch), rng, standard={}, strong={})
+    views = default_views(batch, rng)
     assert jnp.all(views.valid == jnp.array([1, 1, 0, 0, 1, 1, 0, 0], bool))
