@@ -108,7 +108,7 @@ def _staged(stage, name, value):
 
 STAGES = "configs/gazat_transfer.py:smoke"
 BRIEF = tuple(
-    _staged(stage, name, 60)
+    _staged(stage, name, 150)
     for stage in ("pretrain", "finetune")
     for name in ("steps", "eval_every", "checkpoint_every")
 )
