@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from gazax.typing import InputError
+from gazax.export.tables import match_names, move
 
 _AS_IS = None
 _DENSE = (1, 0)  # in out -> out in
@@ -53,10 +53,10 @@ def to_torchvision(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[
     """
     ours = flatten_dict({"params": params, "batch_stats": stats}, sep="/")
     table = _table(ours, r"\w+/layer(\d)_(\d+)/", "params/head/")
-    _match("the variables", ours, {path for path, _, _ in table})
+    match_names("the variables", "ResNet", ours, {path for path, _, _ in table})
     state_dict = {}
     for path, key, axes in table:
-        state_dict[key] = _move(ours[path], axes)
+        state_dict[key] = move(ours[path], axes)
         if path.startswith("batch_stats/") and path.endswith("/var"):
             state_dict[key.replace("running_var", _COUNTER)] = np.array(0, np.int64)
     return state_dict
@@ -77,11 +77,11 @@ def from_torchvision(state_dict: Mapping[str, Any]) -> tuple[dict[str, Any], dic
     """
     found = {k: v for k, v in state_dict.items() if k.rpartition(".")[2] != _COUNTER}
     table = _table(found, r"layer(\d)\.(\d+)\.", "fc.")
-    _match("torchvision's state dict", found, {key for _, key, _ in table})
+    match_names("torchvision's state dict", "ResNet", found, {key for _, key, _ in table})
     moved = {}
     for path, key, axes in table:
         back = None if axes is None else tuple(axes.index(i) for i in range(len(axes)))
-        moved[path] = _move(found[key], back)
+        moved[path] = move(found[key], back)
     variables = unflatten_dict(moved, sep="/")
     return variables["params"], variables["batch_stats"]
 
@@ -112,18 +112,3 @@ def _table(names: Mapping[str, Any], block: str, head: str) -> list[tuple]:
 
 def _fill(rows: tuple[tuple, ...], path: str, key: str) -> list[tuple]:
     return [(ours.format(path=path), torchs.format(key=key), axes) for ours, torchs, axes in rows]
-
-
-def _match(what: str, found: Mapping[str, Any], expected: set[str]) -> None:
-    unknown, missing = sorted(set(found) - expected), sorted(expected - set(found))
-    if unknown or missing:
-        raise InputError(
-            f"{what} and the ResNet do not match; without a place: {', '.join(unknown) or 'none'}; "
-            f"missing: {', '.join(missing) or 'none'}"
-        )
-
-
-def _move(array: Any, axes: tuple[int, ...] | None) -> np.ndarray:
-    array = np.asarray(array)
-    # a copy, so that nothing shares memory with a torch tensor; safetensors wants it contiguous
-    return np.array(array if axes is None else array.transpose(axes), order="C")

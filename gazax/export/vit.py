@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from gazax.typing import InputError
+from gazax.export.tables import match_names, move
 
 _AS_IS = None
 _DENSE = (1, 0)  # in out -> out in
@@ -65,8 +65,8 @@ def to_timm(params: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """
     ours = flatten_dict(params, sep="/")
     table = _table(ours, r"blocks_(\d+)/", "head/")
-    _match("the parameters", ours, {path for path, _, _ in table})
-    return {key: _move(ours[path], axes) for path, key, axes in table}
+    match_names("the parameters", "ViT", ours, {path for path, _, _ in table})
+    return {key: move(ours[path], axes) for path, key, axes in table}
 
 
 def from_timm(state_dict: Mapping[str, Any]) -> dict[str, Any]:
@@ -84,11 +84,11 @@ def from_timm(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         layer scale, register tokens or a norm behind the pooling (`fc_norm`).
     """
     table = _table(state_dict, r"blocks\.(\d+)\.", "head.")
-    _match("timm's state dict", state_dict, {key for _, key, _ in table})
+    match_names("timm's state dict", "ViT", state_dict, {key for _, key, _ in table})
     moved = {}
     for path, key, axes in table:
         back = None if axes is None else tuple(axes.index(i) for i in range(len(axes)))
-        moved[path] = _move(state_dict[key], back)
+        moved[path] = move(state_dict[key], back)
     return unflatten_dict(moved, sep="/")
 
 
@@ -101,18 +101,3 @@ def _table(names: Mapping[str, Any], block: str, head: str) -> list[tuple]:
     if any(name.startswith(head) for name in names):
         rows += _HEAD
     return rows
-
-
-def _match(what: str, found: Mapping[str, Any], expected: set[str]) -> None:
-    unknown, missing = sorted(set(found) - expected), sorted(expected - set(found))
-    if unknown or missing:
-        raise InputError(
-            f"{what} and the ViT do not match; without a place: {', '.join(unknown) or 'none'}; "
-            f"missing: {', '.join(missing) or 'none'}"
-        )
-
-
-def _move(array: Any, axes: tuple[int, ...] | None) -> np.ndarray:
-    array = np.asarray(array)
-    # a copy, so that nothing shares memory with a torch tensor; safetensors wants it contiguous
-    return np.array(array if axes is None else array.transpose(axes), order="C")
