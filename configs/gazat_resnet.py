@@ -44,15 +44,8 @@ def get_config(arg: str = "") -> ConfigDict:
 
 def reflacx(config: ConfigDict) -> None:
     """The proposal's own recipe; about 2,500 images with gaze."""
-    config.data.size = (224, 224)  # ours: what ResNet-50 is made for
+    blocks.proposals_pretraining(config)
     config.model.depth = 50  # §2.4
-    config.model.dtype = "bfloat16"
-    config.optim.learning_rate = 1e-4  # §2.4
-    config.train.batch_size = 128  # §2.4
-    config.train.epochs = 200  # §2.4
-    config.train.log_every = 50
-    config.train.eval_every = 500
-    config.train.checkpoint_every = 500
 
 
 def study(config: ConfigDict) -> None:

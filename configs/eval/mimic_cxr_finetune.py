@@ -19,7 +19,5 @@ def get_config(arg: str = "") -> ConfigDict:
     )
     blocks.classification(config)
     config.optim.learning_rate = 1e-4  # §2.4
-    config.train.batch_size = 128  # §2.4
-    config.train.log_every = 50
-    config.train.eval_every = config.train.checkpoint_every = 0  # once an epoch
+    blocks.large_transfer(config)
     return config

@@ -234,6 +234,24 @@ def segmentation(config: ConfigDict) -> None:
     config.eval.monitor = ("validation/dice",)
 
 
+def proposals_pretraining(config: ConfigDict) -> None:
+    """The proposal's rates and lengths, with a cadence for hours (§2.4)."""
+    config.data.size = (224, 224)  # ours: what ViT-B/16 and ResNet-50 are made for
+    config.model.dtype = "bfloat16"
+    config.optim.learning_rate = 1e-4  # §2.4
+    config.train.batch_size = 128  # §2.4
+    config.train.epochs = 200  # §2.4
+    config.train.log_every = 50
+    config.train.eval_every = config.train.checkpoint_every = 500
+
+
+def large_transfer(config: ConfigDict) -> None:
+    """The proposal's batch, and a cadence that does not grow with the data set."""
+    config.train.batch_size = 128  # §2.4
+    config.train.log_every = 50
+    config.train.eval_every = config.train.checkpoint_every = 0  # once an epoch
+
+
 def in_stages(**configs: ConfigDict) -> ConfigDict:
     """A config of several stages, run in the order given."""
     config = ConfigDict()
