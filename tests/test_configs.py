@@ -9,6 +9,7 @@ import pytest
 from gazax import config as config_lib
 from gazax.experiment import parts
 from gazax.experiment.check import RANGES, check
+from gazax.main import default_workdir
 from gazax.train import loop, optim, sharding
 from gazax.typing import InputError
 
@@ -93,6 +94,22 @@ def test_a_workdir_hands_on_its_model_its_size_and_its_data(tmp_path):
     other = config_lib.load(f"{ROOT / 'configs/eval/rsna_probe.py'}:init_from={tmp_path}")
     assert (other.data.name, other.data.size) == ("rsna_pneumonia", (32, 32))
     assert other.data.labels == ("Pneumonia",)
+
+
+def test_a_checkpoint_stands_for_its_workdir_and_a_file_of_weights_does_not(tmp_path):
+    source = config_lib.load(f"{ROOT / 'configs/gazat_vit.py'}:smoke")
+    (tmp_path / "config.json").write_text(json.dumps({"config": source.to_dict()}))
+    assert config_lib.of_run(f"{tmp_path}/checkpoints/30").to_dict() == source.to_dict()
+    with pytest.raises(InputError, match="has weights and no model.*--config.init_from.path="):
+        config_lib.of_run("weights.safetensors")
+
+
+def test_a_default_workdir_can_be_an_argument_of_another_config():
+    name = default_workdir("configs/gazat_vit.py:data=phantom,study", {"seed": 1})
+    assert config_lib.parse_arg(f"init_from={name},smoke", init_from="", smoke=False).to_dict() == {
+        "init_from": name,
+        "smoke": True,
+    }
 
 
 def test_what_is_no_workdir_is_refused(tmp_path):

@@ -173,3 +173,6 @@ def test_a_finished_run_is_shown_without_the_weights_that_it_began_with(env, tmp
     shutil.rmtree(source)
     done = run(env, workdir, *flags, config=f"{CLASSIFY}:smoke")
     assert "is finished at step 4" in done.stdout
+    more = (*flags, "--config.train.steps=6")
+    failed = run(env, workdir, *more, config=f"{CLASSIFY}:smoke", code=2)
+    assert "source" in failed.stderr

@@ -1,7 +1,7 @@
 """The evaluation of a classifier: during its training on validation, at its end on test."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -176,8 +176,33 @@ COLUMNS = {
 }
 
 
+def check_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Refuses labels that nothing can be learned from.
+
+    Args:
+      counts: label -> how many training images have it `present` and `absent`.
+    """
+    if not counts:
+        raise InputError(
+            "classification needs labels and labels.csv has no label column; add one (1, 0 or "
+            "empty), or pretrain without labels."
+        )
+    for name, count in counts.items():
+        present, absent = count["present"], count["absent"]
+        if present and absent:
+            continue
+        found = "only 1: it is constant" if present else "only 0: the class is absent"
+        others = ",".join(other for other in counts if other != name)
+        raise InputError(
+            f"label '{name}' has {found if present + absent else 'no known value'} in the training "
+            f"split ({present} present, {absent} absent), so that nothing can be learned of it; "
+            f"leave it out with --config.data.labels={others or 'OTHERS'}, or mend labels.csv or "
+            "its split."
+        )
+
+
 def check_labels(label: np.ndarray, label_names: Sequence[str], *, exclusive: bool) -> None:
-    """Refuses training labels that nothing can be learned from.
+    """`check_counts`, and for labels that exclude each other that an image has one and no more.
 
     Args:
       label: [n, k] of the training split.
@@ -185,10 +210,7 @@ def check_labels(label: np.ndarray, label_names: Sequence[str], *, exclusive: bo
       exclusive: whether every image has one label and no more.
     """
     if not label_names:
-        raise InputError(
-            "classification needs labels and labels.csv has no label column; add one, or pretrain "
-            "without labels."
-        )
+        check_counts({})
     if exclusive:
         known = ~np.isnan(label).any(axis=1)
         wrong = np.flatnonzero(known & (label.sum(axis=1) != 1))
@@ -204,19 +226,12 @@ def check_labels(label: np.ndarray, label_names: Sequence[str], *, exclusive: bo
                 "method.task='multilabel'."
             )
         label = label[known]
-    for name, column in zip(label_names, label.T, strict=True):
-        values = np.unique(column[~np.isnan(column)])
-        if values.size < 2:
-            found = (
-                f"{values[0]:g} in every training image"
-                if values.size
-                else ("unknown in every training image")
-            )
-            raise InputError(
-                f"label {name!r} is {found}{' where it is known' if values.size else ''}, so that "
-                "nothing can be learned of it; remove the column from labels.csv, or put images "
-                "of the other value into the training split."
-            )
+    check_counts(
+        {
+            name: {"present": int((column == 1).sum()), "absent": int((column == 0).sum())}
+            for name, column in zip(label_names, label.T, strict=True)
+        }
+    )
 
 
 def make_predictor(

@@ -12,6 +12,7 @@ from gazax import config as config_lib
 from gazax import data, methods, models
 from gazax.data.gaze_settings import GazeSettings
 from gazax.data.records import Records
+from gazax.eval.finetune import check_counts
 from gazax.methods import Method
 from gazax.models.decoders import LinearDecoder, UNetDecoder
 from gazax.models.heads import AttentionModule, Classifier, Projector
@@ -64,7 +65,8 @@ def resolve(config: ConfigDict, records: Records) -> None:
         )
     config.data.labels = tuple(config.data.labels) or records.label_names
     if config.method.name == "supervised":
-        _check_labels(config, records)
+        counts = records.summary["splits"]["train"]["labels"]
+        check_counts({name: counts[name] for name in config.data.labels})
     if config.method.get("task") == "":
         every = set(config.data.labels) == set(records.label_names)
         config.method.task = "multiclass" if records.one_hot and every else "multilabel"
@@ -76,30 +78,6 @@ def resolve(config: ConfigDict, records: Records) -> None:
         config.train[key] = config.train[key] or epoch
     if config.train.steps < 1:
         raise InputError("config.train.steps is 0 and so is config.train.epochs; set one.")
-
-
-def _check_labels(config: ConfigDict, records: Records) -> None:
-    """A column with one value only teaches nothing, and says so before an hour is spent on it."""
-    if not config.data.labels:
-        raise InputError(
-            "the data has no label column to learn; add one to labels.csv (1, 0 or empty)."
-        )
-    counts = records.summary["splits"]["train"]["labels"]
-    for name in config.data.labels:
-        present, absent = counts[name]["present"], counts[name]["absent"]
-        if present and absent:
-            continue
-        found = (
-            "only unknown values"
-            if not present + absent
-            else ("only 1: it is constant" if present else "only 0: the class is absent")
-        )
-        others = [label for label in config.data.labels if label != name]
-        raise InputError(
-            f"label '{name}' has {found} in the training split ({present} present, {absent} "
-            "absent); nothing can be learned of it. Leave it out with "
-            f"--config.data.labels={','.join(others) or 'OTHERS'}, or mend labels.csv or its split."
-        )
 
 
 def build_method(config: ConfigDict) -> Method:

@@ -64,6 +64,7 @@ class Run:
                 f"config.method.name is '{config.method.name}'; take eval.suite='pretraining'."
             )
         self._suite = suite
+        self._missing: InputError | None = None
         self._source = self._load_source(source) if isinstance(source, str) else source
         self._records: Records = parts.prepare(config)
         parts.resolve(config, self._records)
@@ -105,6 +106,8 @@ class Run:
 
     def start(self) -> None:
         """Makes the workdir this run's, keeps others out of it, and says what begins."""
+        if self._missing:
+            raise self._missing
         described = self._start.described
         workdir.claim(self.folder, *self._identity)
         workdir.lock(self.folder)
@@ -198,10 +201,11 @@ class Run:
             return None
         try:
             return init_from.load_source(path, which=which)
-        except InputError:
-            if workdir.read_summary(self.folder):  # it can be shown without them
-                return None
-            raise
+        except InputError as error:
+            if not workdir.read_summary(self.folder):
+                raise
+            self._missing = error  # a finished run can be shown without them
+            return None
 
     @property
     def _identity(self) -> tuple[dict[str, Any], str, str | None]:

@@ -196,10 +196,12 @@ def test_labels_that_teach_nothing_are_named(load, mesh):
     label = exclusive(12)
     label[:, 1] = 0
     label[label.sum(axis=1) == 0, 2] = 1
-    assert "'busy' is 0 in every training image" in refused(MULTICLASS, label)
+    assert "'busy' has only 0: the class is absent in the training split" in refused(
+        MULTICLASS, label
+    )
     label = several(12)
     label[:, 2] = np.nan
-    assert "'odd' is unknown in every training image" in refused(MULTILABEL, label)
+    assert "'odd' has no known value in the training split" in refused(MULTILABEL, label)
     label = exclusive(12)
     label[5] = [1, 0, 1]
     message = refused(MULTICLASS, label)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -141,3 +143,9 @@ def test_gradient_norms_are_those_of_each_term_alone(weights, mesh):
     expected = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(gradient)))
     assert norms["gradient/attention"] == pytest.approx(expected, rel=1e-4)
     assert norms["gradient/attention"] > 0
+
+
+def test_a_frozen_backbone_has_no_gradient_to_tell_of(weights, mesh):
+    method, (params, state), _ = weights
+    frozen = dataclasses.replace(method, freeze=("backbone/.*",))
+    assert make_gradient_norms(frozen, tiny_batch(8), mesh=mesh, seed=0)(params, state) == {}
