@@ -114,10 +114,9 @@ class _EvaluationExample:
         return self.to_arrays(record, place=place, weight=float(place < self.length))
 
 
-def train_batches(
+def train_examples(
     source: Source,
     *,
-    global_batch_size: int,
     seed: int,
     max_fixations: int,
     max_readers: int,
@@ -126,33 +125,17 @@ def train_batches(
     masks: bool = False,
     labels: Sequence[str] = (),
     gaze: GazeSettings = OWN,
-    start: int = 0,
-    process_index: int = 0,
-    process_count: int = 1,
-    num_threads: int = 2,
-    num_workers: int = 0,
-) -> Iterator[Batch]:
-    """Endless batches for training; they run on over the ends of epochs.
+) -> grain.MapDataset:
+    """The global stream of examples, by place: every epoch in an order of its own, without end.
 
     Args:
       source: records of a split.
-      global_batch_size: examples a step takes, over all processes.
       seed: of the shuffling; each epoch has its own order.
       max_fixations, max_readers, max_boxes, sigma_fraction, masks, labels: see `ToArrays`.
       gaze: whose gaze and how much of it; the default takes the records as they are.
-      start: examples that have been taken from the global stream already; the batches that follow
-        are those of an unbroken stream, whatever read it before.
-      process_index, process_count: this host and how many there are.
-      num_threads: threads that read ahead, in this process or in each worker.
-      num_workers: processes that read ahead; 0 reads in this one (on two cores the fastest).
-
-    Returns:
-      Numpy batches of ``global_batch_size / process_count`` examples, as `batch_spec` has them.
-      Row i of process p is example ``start + p + i * process_count`` of the global stream.
 
     Raises:
-      InputError: see `ToArrays` and `ChangeGaze`; the processes do not divide the batch; or a
-        pool that `gaze.gaze_rate` needs is empty.
+      InputError: see `ToArrays` and `ChangeGaze`; or a pool that `gaze.gaze_rate` needs is empty.
     """
     arrays = functools.partial(
         ToArrays,
@@ -164,7 +147,6 @@ def train_batches(
         masks=masks,
         labels=labels,
     )
-    local = _local_size(global_batch_size, process_count)
     stream: _Stream | _MixedStream = _Stream(source, seed)
     if gaze == OWN:
         example = _TrainExample(arrays(), None)
@@ -173,9 +155,40 @@ def train_batches(
         example = _TrainExample(change.to_arrays, change)
         if gaze.gaze_rate:
             stream = _MixedStream(source, seed, has_gaze=change.has_gaze, rate=gaze.gaze_rate)
-    examples = grain.MapDataset.source(stream).map_with_index(example)
-    examples = examples[start + process_index :: process_count]
-    return _iterate(examples.batch(local), num_threads, num_workers)
+    return grain.MapDataset.source(stream).map_with_index(example)
+
+
+def train_batches(
+    examples: grain.MapDataset,
+    *,
+    global_batch_size: int,
+    start: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+    num_threads: int = 2,
+    num_workers: int = 0,
+) -> Iterator[Batch]:
+    """Endless batches for training; they run on over the ends of epochs.
+
+    Args:
+      examples: see `train_examples`.
+      global_batch_size: examples a step takes, over all processes.
+      start: examples that have been taken from the global stream already; the batches that follow
+        are those of an unbroken stream, whatever read it before.
+      process_index, process_count: this host and how many there are.
+      num_threads: threads that read ahead, in this process or in each worker.
+      num_workers: processes that read ahead; 0 reads in this one (on two cores the fastest).
+
+    Returns:
+      Numpy batches of ``global_batch_size / process_count`` examples, as `batch_spec` has them.
+      Row i of process p is example ``start + p + i * process_count`` of the global stream.
+
+    Raises:
+      InputError: the processes do not divide the batch.
+    """
+    local = _local_size(global_batch_size, process_count)
+    mine = examples[start + process_index :: process_count]
+    return _iterate(mine.batch(local), num_threads, num_workers)
 
 
 def evaluation_batches(
@@ -197,7 +210,7 @@ def evaluation_batches(
 
     The last global batch is filled up with examples from the beginning whose `weight` is 0; every
     process gets the same number of batches. `batch_size` is global; the other arguments, the rows
-    and the errors are those of `train_batches`.
+    and the errors are those of `train_examples` and `train_batches`.
     """
     to_arrays = ToArrays(
         source,

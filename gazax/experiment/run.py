@@ -69,10 +69,15 @@ class Run:
         self._records: Records = parts.prepare(config)
         parts.resolve(config, self._records)
         self._method: Method = parts.build_method(config)
-        self._gaze = parts.gaze_settings(config)
         self._sizes = parts.sizes(config)
         # Refuses readers that nobody knows and images that hold more than a batch does.
-        self._train_batches(0)
+        self._examples = pipeline.train_examples(
+            self._records.source("train"),
+            seed=config.seed,
+            gaze=parts.gaze_settings(config),
+            sigma_fraction=config.data.sigma_fraction,
+            **self._sizes,
+        )
 
     def rehearse(self) -> init_from.Source:
         """Checks what only shapes tell; returns what it will hand on, its weights as zeros."""
@@ -260,15 +265,11 @@ class Run:
     def _train_batches(self, start: int):
         """This process's training stream, from a count of examples already taken."""
         return pipeline.train_batches(
-            self._records.source("train"),
+            self._examples,
             global_batch_size=self._config.train.batch_size,
-            seed=self._config.seed,
             start=start,
             num_threads=self._config.data.num_threads,
             num_workers=self._config.data.num_workers,
-            gaze=self._gaze,
-            sigma_fraction=self._config.data.sigma_fraction,
-            **self._sizes,
         )
 
     def _split(self, name: str) -> Split:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from gazax import data
-from gazax.data import pipeline
+from tests.data.streams import train_batches
 
 SIZES = dict(max_fixations=256, max_readers=8, max_boxes=8)
 
@@ -59,7 +59,7 @@ def test_train_batches(benchmark, source_folder, tmp_path_factory, threads, work
         cache=tmp_path_factory.mktemp("cache"),
         progress=False,
     )
-    batches = pipeline.train_batches(
+    batches = train_batches(
         records.source("train"),
         global_batch_size=32,
         seed=0,

@@ -14,6 +14,7 @@ from gazax.data.gaze_settings import OWN, GazeSettings
 from gazax.ops.gaze import gaze_maps
 from gazax.typing import InputError
 from tests.data.folders import example_folder, grey, table, write_folder
+from tests.data.streams import train_batches
 from tests.data.test_pipeline import assert_same, concatenate, take
 from tests.reference import gaze_settings as reference
 
@@ -68,7 +69,7 @@ def train(gaze_records) -> data.Source:
 def epoch(source, *, seed=7, sizes=SIZES, **settings):
     """One pass over the training images, in order of their index."""
     batch = next(
-        pipeline.train_batches(
+        train_batches(
             source,
             global_batch_size=len(source),
             seed=seed,
@@ -112,7 +113,7 @@ class TestDefault:
         digest = hashlib.sha256()
         sizes = dict(max_fixations=8, max_readers=3, max_boxes=2, masks=True)
         for batch in take(
-            pipeline.train_batches(records.source("train"), global_batch_size=4, seed=7, **sizes),
+            train_batches(records.source("train"), global_batch_size=4, seed=7, **sizes),
             10,
         ):
             for path, leaf in jax.tree_util.tree_leaves_with_path(batch):
@@ -124,9 +125,7 @@ class TestDefault:
         "settings", [dict(gaze="none"), dict(gaze="random"), dict(weight_by="count")]
     )
     def test_the_same_images_come_at_the_same_places(self, train, settings):
-        stream = functools.partial(
-            pipeline.train_batches, train, global_batch_size=5, seed=3, **SIZES
-        )
+        stream = functools.partial(train_batches, train, global_batch_size=5, seed=3, **SIZES)
         own = concatenate(take(stream(gaze=OWN), 9))
         other = concatenate(take(stream(gaze=GazeSettings(**settings)), 9))
         for key in ("image", "index", "place", "label", "content"):
@@ -313,7 +312,7 @@ class TestShuffled:
 
     def test_pairs_stay_in_every_epoch_and_differ_by_seed(self, train):
         n = len(train)
-        batches = pipeline.train_batches(
+        batches = train_batches(
             train, global_batch_size=n, seed=7, gaze=GazeSettings(gaze="shuffled"), **SIZES
         )
         one, two = take(batches, 2)
@@ -456,7 +455,7 @@ class TestPartial:
 class TestRate:
     def stream(self, source, size=5, rate=0.3, gaze="own", **kwargs):
         settings = GazeSettings(gaze_rate=rate, gaze=gaze)
-        return pipeline.train_batches(
+        return train_batches(
             source, global_batch_size=size, seed=7, gaze=settings, **SIZES | kwargs
         )
 
@@ -515,7 +514,7 @@ class TestRate:
     def test_empty_pools_are_named(self, train, records):
         with pytest.raises(InputError, match=r"gaze_rate is 0\.3 and no training image is with g"):
             next(
-                pipeline.train_batches(
+                train_batches(
                     train,
                     global_batch_size=4,
                     seed=0,
@@ -532,7 +531,7 @@ class TestRate:
 def test_workers_change_gaze_as_threads_do(train):
     settings = GazeSettings(gaze="shuffled", gaze_rate=0.5, part="early")
     stream = functools.partial(
-        pipeline.train_batches, train, global_batch_size=4, seed=1, gaze=settings, **SIZES
+        train_batches, train, global_batch_size=4, seed=1, gaze=settings, **SIZES
     )
     for one, other in zip(take(stream(), 4), take(stream(num_workers=2), 4), strict=True):
         assert_same(one, other)

@@ -10,6 +10,7 @@ from gazax import data
 from gazax.data import arrays, pipeline
 from gazax.typing import InputError, batch_spec
 from tests.data.folders import grey, table, write_folder
+from tests.data.streams import train_batches
 
 SIZES = dict(max_fixations=8, max_readers=3, max_boxes=2)
 TRAIN = dict(global_batch_size=4, seed=7, **SIZES)
@@ -47,7 +48,7 @@ def find(records, image_id, **kwargs):
 class TestExample:
     @pytest.mark.parametrize("masks", [False, True])
     def test_a_batch_is_what_its_spec_says(self, records, train, masks):
-        batch = next(pipeline.train_batches(train, masks=masks, **TRAIN))
+        batch = next(train_batches(train, masks=masks, **TRAIN))
         spec = batch_spec(batch_size=4, size=(24, 32), num_labels=2, masks=masks, **SIZES)
         found = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch)
         assert found == spec
@@ -126,7 +127,7 @@ class TestExample:
     )
     def test_what_does_not_fit_is_named_before_the_first_batch(self, train, key, limit, message):
         with pytest.raises(InputError, match=r"image 'im\d\d' " + message):
-            pipeline.train_batches(train, **TRAIN | {key: limit})
+            train_batches(train, **TRAIN | {key: limit})
 
     def test_masks_that_are_not_there_are_named(self, tmp_path):
         root = write_folder(
@@ -136,7 +137,7 @@ class TestExample:
         )
         records = data.prepare("gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c")
         with pytest.raises(InputError, match="masks are asked for"):
-            pipeline.train_batches(records.source("train"), masks=True, **TRAIN)
+            train_batches(records.source("train"), masks=True, **TRAIN)
 
 
 class TestLabels:
@@ -178,13 +179,13 @@ class TestLabels:
     @pytest.mark.parametrize("masks", [False, True])
     def test_training_and_its_spec_follow(self, train, masks):
         kwargs = TRAIN | dict(masks=masks)
-        batch = next(pipeline.train_batches(train, labels=("b",), **kwargs))
+        batch = next(train_batches(train, labels=("b",), **kwargs))
         spec = batch_spec(batch_size=4, size=(24, 32), num_labels=1, masks=masks, **SIZES)
         assert jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), batch) == spec
 
     def test_all_by_name_is_all(self, train):
         one, other = (
-            next(pipeline.train_batches(train, labels=labels, masks=True, **TRAIN))
+            next(train_batches(train, labels=labels, masks=True, **TRAIN))
             for labels in ((), ("a", "b"))
         )
         assert_same(one, other)
@@ -201,7 +202,7 @@ class TestLabels:
     )
     def test_unknown_names_are_named(self, train, labels, message):
         with pytest.raises(InputError, match=message):
-            pipeline.train_batches(train, labels=labels, **TRAIN)
+            train_batches(train, labels=labels, **TRAIN)
 
     def test_data_without_labels_says_so(self, tmp_path):
         root = write_folder(
@@ -221,14 +222,14 @@ class TestLabels:
 class TestTrain:
     def test_every_epoch_has_each_example_once_in_an_order_of_its_own(self, train):
         n = len(train)
-        stream = pipeline.train_batches(train, **TRAIN | dict(global_batch_size=1))
+        stream = train_batches(train, **TRAIN | dict(global_batch_size=1))
         index = np.concatenate([batch["index"] for batch in take(stream, 3 * n)]).reshape(3, n)
         for epoch in index:
             assert sorted(epoch) == sorted(index[0])
         assert len({tuple(epoch) for epoch in index}) == 3
 
     def test_batches_run_on_over_the_ends_of_epochs(self, train):
-        batch = next(pipeline.train_batches(train, **TRAIN | dict(global_batch_size=128)))
+        batch = next(train_batches(train, **TRAIN | dict(global_batch_size=128)))
         assert batch["index"].shape == (128,)
         np.testing.assert_array_equal(batch["place"], np.arange(128))
         counts = np.bincount(batch["index"])
@@ -236,7 +237,7 @@ class TestTrain:
 
     def test_seed_sets_the_order(self, train):
         order = [
-            np.concatenate([b["index"] for b in take(pipeline.train_batches(train, **kwargs), 5)])
+            np.concatenate([b["index"] for b in take(train_batches(train, **kwargs), 5)])
             for kwargs in (TRAIN, TRAIN, TRAIN | dict(seed=8))
         ]
         np.testing.assert_array_equal(order[0], order[1])
@@ -248,10 +249,10 @@ class TestTrain:
 
     @pytest.mark.parametrize("processes", [2, 4])
     def test_processes_share_the_same_global_batches(self, train, processes):
-        whole = take(pipeline.train_batches(train, **TRAIN), 10)
+        whole = take(train_batches(train, **TRAIN), 10)
         parts = [
             take(
-                pipeline.train_batches(train, process_index=i, process_count=processes, **TRAIN),
+                train_batches(train, process_index=i, process_count=processes, **TRAIN),
                 10,
             )
             for i in range(processes)
@@ -262,15 +263,15 @@ class TestTrain:
             assert_same(jax.tree.map(lambda x, order=order: x[order], joined), batch)
 
     def test_start_resumes_at_every_position(self, train):
-        whole = take(pipeline.train_batches(train, **TRAIN), 12)
+        whole = take(train_batches(train, **TRAIN), 12)
         for taken in range(12):
-            resumed = take(pipeline.train_batches(train, start=4 * taken, **TRAIN), 12 - taken)
+            resumed = take(train_batches(train, start=4 * taken, **TRAIN), 12 - taken)
             for one, other in zip(resumed, whole[taken:], strict=True):
                 assert_same(one, other)
 
     def test_start_resumes_with_another_batch_and_other_processes(self, train):
         places = [
-            pipeline.train_batches(
+            train_batches(
                 train,
                 start=7,
                 process_index=i,
@@ -281,22 +282,22 @@ class TestTrain:
         ]
         joined = concatenate([batch for stream in places for batch in take(stream, 2)])
         assert sorted(joined["place"]) == list(range(7, 19))
-        whole = concatenate(take(pipeline.train_batches(train, **TRAIN), 5))
+        whole = concatenate(take(train_batches(train, **TRAIN), 5))
         by_place = dict(zip(whole["place"].tolist(), whole["index"].tolist(), strict=True))
         for place, index in zip(joined["place"].tolist(), joined["index"].tolist(), strict=True):
             assert by_place[place] == index
 
     def test_workers_and_threads_change_nothing(self, train):
-        whole = take(pipeline.train_batches(train, **TRAIN), 6)
+        whole = take(train_batches(train, **TRAIN), 6)
         for settings in (dict(num_workers=2), dict(num_threads=4), dict(num_threads=0)):
             for one, other in zip(
-                take(pipeline.train_batches(train, **TRAIN, **settings), 6), whole, strict=True
+                take(train_batches(train, **TRAIN, **settings), 6), whole, strict=True
             ):
                 assert_same(one, other)
 
     def test_batch_that_the_processes_do_not_divide_is_named(self, train):
         with pytest.raises(InputError, match="a batch of 4 cannot be shared by 3 processes"):
-            pipeline.train_batches(train, process_count=3, **TRAIN)
+            train_batches(train, process_count=3, **TRAIN)
 
 
 class TestEvaluation:
