@@ -43,8 +43,7 @@ def make_start(
       mesh: the devices.
       seed: of the random weights.
       initialise: puts loaded weights where random ones were (`gazax.train.init_from`); asked once
-        here, with shapes, so that weights that do not fit fail here too, and by each `fresh`. A
-        run that goes on from its own checkpoint does not ask it.
+        here, with shapes, so that weights that do not fit fail here too, and by each `fresh`.
     """
     init = functools.partial(init_state, method, tx, spec, seed=seed)
     shapes = jax.eval_shape(init)

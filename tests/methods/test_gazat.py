@@ -10,6 +10,7 @@ from gazax.models import build as build_model
 from gazax.models.heads import Projector
 from gazax.typing import InputError
 from tests.batches import tiny_batch
+from tests.methods.descent import descend
 
 
 def make(**changes) -> GazAT:
@@ -110,22 +111,11 @@ def test_attention_term_alone_moves_the_attention_onto_the_gaze(rng, distance):
     batch = tiny_batch(4, has_gaze=np.ones(4, bool))
     params, _ = method.init(rng, batch)
 
-    def term(params):
+    def term(params, step):
         _, (_, terms) = method.loss(params, {}, batch, rng, step=jnp.int32(0), train=True)
         return terms["loss/attention"]
 
-    import optax
-
-    tx = optax.adam(3e-3)
-
-    @jax.jit
-    def descend(carry, _):
-        params, state = carry
-        value, grads = jax.value_and_grad(term)(params)
-        updates, state = tx.update(grads, state)
-        return (optax.apply_updates(params, updates), state), value
-
-    _, values = jax.lax.scan(descend, (params, tx.init(params)), None, length=100)
+    _, values = descend(term, params, learning_rate=3e-3, steps=100)
     assert values[-1] < values[0] / 2
 
 

@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from gazax.losses import segmentation_loss
@@ -10,6 +9,7 @@ from gazax.models import build as build_model
 from gazax.models.decoders import LinearDecoder
 from gazax.typing import InputError
 from tests.batches import tiny_batch
+from tests.methods.descent import descend
 from tests.methods.test_supervised import Patches, start, value_and_grad
 
 UNEXPOSED = dict(brightness=0.0, contrast=0.0)
@@ -63,21 +63,12 @@ def test_a_tiny_task_is_learned(rng):
     params, state = start(method, batch)
     assert set(params) == {"backbone", "head"}
     assert state == {}
-    tx = optax.adam(1e-2)
 
-    @jax.jit
-    def descend(carry, step):
-        params, opt_state = carry
+    def loss(params, step):
+        key = jax.random.fold_in(rng, step)
+        return method.loss(params, state, batch, key, step=step, train=True)[0]
 
-        def loss(params):
-            key = jax.random.fold_in(rng, step)
-            return method.loss(params, state, batch, key, step=step, train=True)[0]
-
-        value, grads = jax.value_and_grad(loss)(params)
-        updates, opt_state = tx.update(grads, opt_state)
-        return (optax.apply_updates(params, updates), opt_state), value
-
-    (params, _), values = jax.lax.scan(descend, (params, tx.init(params)), jnp.arange(100))
+    params, values = descend(loss, params, learning_rate=1e-2, steps=100)
     assert values[-10:].mean() < values[0] / 2
     probabilities = jax.jit(method.predict)(params, state, batch)
     assert probabilities.shape == (8, 32, 32, 3)

@@ -3,7 +3,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from einops import rearrange
 from flax import linen as nn
@@ -15,6 +14,7 @@ from gazax.ops.attention import grad_cam
 from gazax.ops.gaze import to_density
 from gazax.typing import InputError
 from tests.batches import tiny_batch
+from tests.methods.descent import descend
 
 
 class Patches(nn.Module):
@@ -108,21 +108,12 @@ def test_a_tiny_task_is_learned(task, rng):
     assert set(params) == {"backbone", "head"}
     assert set(params["head"]) == {"kernel", "bias"}
     assert state == {}
-    tx = optax.adam(5e-3)
 
-    @jax.jit
-    def descend(carry, step):
-        params, opt_state = carry
+    def loss(params, step):
+        key = jax.random.fold_in(rng, step)
+        return method.loss(params, state, batch, key, step=step, train=True)[0]
 
-        def loss(params):
-            key = jax.random.fold_in(rng, step)
-            return method.loss(params, state, batch, key, step=step, train=True)[0]
-
-        value, grads = jax.value_and_grad(loss)(params)
-        updates, opt_state = tx.update(grads, opt_state)
-        return (optax.apply_updates(params, updates), opt_state), value
-
-    (params, _), values = jax.lax.scan(descend, (params, tx.init(params)), jnp.arange(60))
+    params, values = descend(loss, params, learning_rate=5e-3, steps=60)
     assert values[-10:].mean() < values[0] / 2
     probabilities = jax.jit(method.predict)(params, state, batch)
     if task == "multiclass":
