@@ -18,15 +18,14 @@ raise `InputError`.
 """
 
 import numpy as np
-from jaxtyping import Bool, Real
+from jaxtyping import Real
 
+from gazax.metrics.maps import Map, Where, density, flatten, flatten_pair
 from gazax.typing import InputError
 
 _EPSILON = 2.2204e-16  # what the MIT saliency benchmark uses
 
-Map = Real[np.ndarray, "h w"]
 Points = Real[np.ndarray, "f 2"]
-Where = Bool[np.ndarray, "h w"]
 
 
 def nss(saliency_map: Map, xy: Points, *, where: Where | None = None) -> float:
@@ -45,7 +44,7 @@ def nss(saliency_map: Map, xy: Points, *, where: Where | None = None) -> float:
     Source: Peters et al. 2005, doi:10.1016/j.visres.2005.03.019. The MIT benchmark counts a
     fixated pixel once and uses the sample's deviation; pysaliency does as we do.
     """
-    values, inside = _flatten(saliency_map, where)
+    values, inside = flatten(saliency_map, where)
     pixels = _pixels(xy, inside)
     if not pixels.size:
         return np.nan
@@ -76,7 +75,7 @@ def auc_judd(saliency_map: Map, xy: Points, *, where: Where | None = None) -> fl
 
     Source: Judd et al. 2012, MIT-CSAIL-TR-2012-001; Bylinskii et al. 2019, arXiv:1604.03605, §3.
     """
-    values, inside = _flatten(saliency_map, where)
+    values, inside = flatten(saliency_map, where)
     fixated = np.zeros(values.size, bool)
     fixated[_pixels(xy, inside)] = True
     positives, negatives = np.sort(values[fixated]), np.sort(values[~fixated])
@@ -116,7 +115,7 @@ def auc_borji(
     fixated pixel once and puts thresholds 0.1 apart; ours are all the values. The limit of many
     splits is pysaliency's AUC with `nonfixations="uniform"`.
     """
-    values, inside = _flatten(saliency_map, where)
+    values, inside = flatten(saliency_map, where)
     pixels = _pixels(xy, inside)
     if not pixels.size:
         return np.nan
@@ -150,12 +149,14 @@ def auc_shuffled(
     Returns:
       In [0, 1]; chance is .5. A constant map gives .5; no fixation of either kind gives NaN.
 
+    Numerics: about 1 ms for up to 15,000 other fixations and 6 ms for 120,000: where there are
+    more, give a random part of them.
     Source: Zhang et al. 2008, doi:10.1167/8.7.32. The MIT benchmark's code counts a pixel once
     and puts thresholds 0.1 apart; ours are all the values. The limit of many splits, and the value
     when there are no more others than fixations, is pysaliency's AUC with
     `nonfixations="shuffled"`.
     """
-    values, inside = _flatten(saliency_map, where)
+    values, inside = flatten(saliency_map, where)
     pixels, others = _pixels(xy, inside), _pixels(other_xy, inside)
     if not pixels.size or not others.size:
         return np.nan
@@ -178,7 +179,7 @@ def cc(first_map: Map, second_map: Map, *, where: Where | None = None) -> float:
 
     Source: Bylinskii et al. 2019, arXiv:1604.03605, §3.
     """
-    a, b = _flatten_pair(first_map, second_map, where)
+    a, b = flatten_pair(first_map, second_map, where)
     return float(np.clip((_standardize(a) * _standardize(b)).mean(), -1, 1))
 
 
@@ -196,8 +197,8 @@ def sim(first_map: Map, second_map: Map, *, where: Where | None = None) -> float
 
     Source: Bylinskii et al. 2019, arXiv:1604.03605, §3.
     """
-    a, b = _flatten_pair(first_map, second_map, where)
-    return min(float(np.minimum(_density(a), _density(b)).sum()), 1.0)
+    a, b = flatten_pair(first_map, second_map, where)
+    return min(float(np.minimum(density(a), density(b)).sum()), 1.0)
 
 
 def kl(
@@ -223,8 +224,8 @@ def kl(
     before the division by the sum instead, and so depends on the map's scale where it is 0.
     Source: Bylinskii et al. 2019, arXiv:1604.03605, §3; the placing of epsilon is ours.
     """
-    a, b = _flatten_pair(predicted, target, where)
-    p, t = _density(_density(a) + epsilon), _density(_density(b) + epsilon)
+    a, b = flatten_pair(predicted, target, where)
+    p, t = density(density(a) + epsilon), density(density(b) + epsilon)
     p, t = p[t > 0], t[t > 0]
     with np.errstate(divide="ignore"):
         return max(float((t * (np.log(t) - np.log(p))).sum()), 0.0)
@@ -256,37 +257,12 @@ def information_gain(
     Source: Kuemmerer et al. 2015, doi:10.1073/pnas.1510393112; epsilon as in the MIT benchmark,
     which stretches both maps to [0, 1] first, which we do not.
     """
-    a, b = _flatten_pair(predicted, baseline, where)
-    pixels = _pixels(xy, _flatten(predicted, where)[1])
+    a, b = flatten_pair(predicted, baseline, where)
+    pixels = _pixels(xy, flatten(predicted, where)[1])
     if not pixels.size:
         return np.nan
-    p, q = _density(a)[pixels], _density(b)[pixels]
+    p, q = density(a)[pixels], density(b)[pixels]
     return float(np.log2((p + epsilon) / (q + epsilon)).mean())
-
-
-def _flatten(saliency_map: np.ndarray, where: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The values that count, float64, and the mask that says which they are."""
-    saliency_map = np.asarray(saliency_map)
-    if saliency_map.ndim != 2:
-        raise InputError(f"a map is [h, w], this one has the shape {saliency_map.shape}")
-    inside = np.ones(saliency_map.shape, bool) if where is None else np.asarray(where)
-    if inside.shape != saliency_map.shape:
-        raise InputError(f"`where` is {inside.shape}, the map is {saliency_map.shape}")
-    values = saliency_map[inside].astype(np.float64)
-    if not values.size:
-        raise InputError("no pixel counts: `where` is false everywhere, or the map is empty")
-    bad = values.size - int(np.isfinite(values).sum())
-    if bad:
-        raise InputError(f"{bad} of the map's {values.size} pixels are not finite")
-    return values, inside
-
-
-def _flatten_pair(
-    first: np.ndarray, second: np.ndarray, where: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    if np.shape(first) != np.shape(second):
-        raise InputError(f"the maps differ in shape, {np.shape(first)} and {np.shape(second)}")
-    return _flatten(first, where)[0], _flatten(second, where)[0]
 
 
 def _pixels(xy: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -310,14 +286,6 @@ def _standardize(values: np.ndarray) -> np.ndarray:
         return np.zeros_like(values)
     centred = (values - values.mean()) / spread  # squares of a tiny map would be 0
     return centred / centred.std()
-
-
-def _density(values: np.ndarray) -> np.ndarray:
-    low = values.min()
-    if low < 0:
-        raise InputError(f"a density is made of values >= 0, the map goes down to {low:g}")
-    total = values.sum()
-    return values / total if total > 0 else np.full(values.shape, 1 / values.size)
 
 
 def _auc(positives: np.ndarray, negatives: np.ndarray) -> float:

@@ -52,7 +52,7 @@ def bootstrap_interval(
     Source: see the module.
     """
     values = np.asarray(values, np.float64)
-    _check(len(values), groups, num_samples, confidence)
+    check_bootstrap(len(values), groups, num_samples, confidence)
     known = ~np.isnan(values)
     values = values[known]
     _, group = np.unique(np.asarray(groups)[known], return_inverse=True)
@@ -63,10 +63,10 @@ def bootstrap_interval(
     sums = np.bincount(group, weights=values - values[0])
     means = [
         sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-        for drawn in _draws(counts.size, num_samples, seed)
+        for drawn in draw_groups(counts.size, num_samples, seed)
     ]
     estimate = float(sums.sum() / values.size + values[0])
-    return _percentiles(estimate, np.concatenate(means) + values[0], counts.size, confidence)
+    return percentiles(estimate, np.concatenate(means) + values[0], counts.size, confidence)
 
 
 def bootstrap_difference(
@@ -134,27 +134,46 @@ def bootstrap_statistic(
     Source: see the module.
     """
     groups = np.asarray(groups)
-    _check(len(groups), groups, num_samples, confidence)
+    check_bootstrap(len(groups), groups, num_samples, confidence)
     if not groups.size:
         return np.nan, np.nan, np.nan
-    _, group = np.unique(groups, return_inverse=True)
-    counts = np.bincount(group)
-    rows, starts = np.argsort(group, kind="stable"), np.cumsum(counts) - counts
+    rows_of = RowsOfGroups(groups)
     estimate = float(statistic(np.arange(groups.size)))
-    if counts.size < 2:
+    if rows_of.num_groups < 2:
         return estimate, np.nan, np.nan
-    samples = []
-    for draws in _draws(counts.size, num_samples, seed):
-        for drawn in draws:
-            lengths = counts[drawn]
-            # each drawn patient's run of rows: its start, and how far into the run we are
-            before = np.cumsum(lengths) - lengths
-            place = np.repeat(starts[drawn] - before, lengths) + np.arange(lengths.sum())
-            samples.append(float(statistic(rows[place])))
-    return _percentiles(estimate, np.array(samples), counts.size, confidence)
+    samples = [
+        float(statistic(rows_of(drawn)))
+        for draws in draw_groups(rows_of.num_groups, num_samples, seed)
+        for drawn in draws
+    ]
+    return percentiles(estimate, np.array(samples), rows_of.num_groups, confidence)
 
 
-def _check(num_rows: int, groups: np.ndarray, num_samples: int, confidence: float) -> None:
+class RowsOfGroups:
+    """From numbers of drawn groups, some of them repeated, to the rows that belong to them.
+
+    Attributes:
+      num_groups: how many there are to draw from; numbered in the order in which they sort.
+    """
+
+    def __init__(self, groups: Shaped[np.ndarray, "n"]) -> None:
+        _, group = np.unique(groups, return_inverse=True)
+        self._counts = np.bincount(group)
+        self._rows = np.argsort(group, kind="stable")
+        self._starts = np.cumsum(self._counts) - self._counts
+        self.num_groups = self._counts.size
+
+    def __call__(self, drawn: Int[np.ndarray, "drawn"]) -> Int[np.ndarray, "rows"]:
+        """The rows of the drawn groups, in the order of the draw."""
+        lengths = self._counts[drawn]
+        # each drawn group's run of rows: its start, and how far into the run we are
+        before = np.cumsum(lengths) - lengths
+        place = np.repeat(self._starts[drawn] - before, lengths) + np.arange(lengths.sum())
+        return self._rows[place]
+
+
+def check_bootstrap(num_rows: int, groups: np.ndarray, num_samples: int, confidence: float) -> None:
+    """Refuses groups of another length and what no interval can be made with."""
     if np.shape(groups) != (num_rows,):
         raise InputError(f"{num_rows} values, but groups of shape {np.shape(groups)}")
     if not 0 < confidence < 1:
@@ -163,7 +182,7 @@ def _check(num_rows: int, groups: np.ndarray, num_samples: int, confidence: floa
         raise InputError(f"num_samples is {num_samples}; give 1 or more")
 
 
-def _draws(num_groups: int, num_samples: int, seed: int) -> Iterator[np.ndarray]:
+def draw_groups(num_groups: int, num_samples: int, seed: int) -> Iterator[np.ndarray]:
     """Numbers of the drawn groups, [some samples, num_groups] at a time."""
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK // num_groups)
@@ -171,9 +190,10 @@ def _draws(num_groups: int, num_samples: int, seed: int) -> Iterator[np.ndarray]
         yield rng.integers(num_groups, size=(min(step, num_samples - start), num_groups))
 
 
-def _percentiles(
+def percentiles(
     estimate: float, samples: np.ndarray, num_groups: int, confidence: float
 ) -> Interval:
+    """The interval about an estimate; samples that are NaN are left out."""
     samples = samples[~np.isnan(samples)]
     if num_groups < 2 or not samples.size:
         return estimate, np.nan, np.nan

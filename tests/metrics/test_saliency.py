@@ -226,6 +226,13 @@ def oracle(monkeypatch):
     return pytest.importorskip("pysaliency")
 
 
+class EveryPixelInTurn(np.random.Generator):
+    """Draws without chance, so that an AUC against drawn pixels is that against all pixels."""
+
+    def integers(self, high, *, size):
+        return np.arange(size) % high
+
+
 @pytest.mark.torch
 def test_metrics_of_maps_equal_pysaliency(oracle, saliency_map, other_map):
     metrics = oracle.metrics
@@ -270,8 +277,11 @@ def test_metrics_of_points_equal_pysaliency(oracle, saliency_map, other_map, xy)
         assert auc_shuffled(values, xy, other, rng=rng(), num_splits=20_000) == pytest.approx(
             per_image[0], abs=0.01
         )
+        uniform = Fixed().AUC(stimuli, twice, nonfixations="uniform")
+        in_turn = EveryPixelInTurn(np.random.PCG64(0))  # 9 splits of 14: each of 63 pixels twice
+        assert auc_borji(values, xy, rng=in_turn, num_splits=9) == pytest.approx(uniform, abs=1e-6)
         assert auc_borji(values, xy, rng=rng(), num_splits=20_000) == pytest.approx(
-            Fixed().AUC(stimuli, twice, nonfixations="uniform"), abs=0.01
+            uniform, abs=0.01
         )
 
 
