@@ -1,12 +1,14 @@
 """Pictures of single images: radiograph, gaze map, attention before and after."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import matplotlib
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
-from gazax.eval.encode import Split
+from gazax.eval.encode import OfBatch, Split, look
+from gazax.typing import Batch
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -15,38 +17,56 @@ from matplotlib import pyplot as plt
 def save_overlays(
     folder: epath.Path,
     split: Split,
-    pictures: Mapping[str, np.ndarray],
+    pictures: Mapping[str, OfBatch],
     *,
     image_ids: Sequence[str],
     count: int,
+    mesh: Mesh,
 ) -> None:
     """Pictures of the first images of a split that have gaze, or else of the first ones.
 
     Args:
       folder: made if it does not exist; one ``<image_id>.png`` each.
       split: whose images and gaze.
-      pictures: maps [n, h, w] of the split by title, behind the gaze map.
+      pictures: by title, what makes maps [b, h, w] of a batch on the devices; they come behind the
+        gaze map. Only the batches of the images that are shown are asked for.
       image_ids: by `index`.
       count: pictures.
+      mesh: the devices.
     """
     folder.mkdir(exist_ok=True)
     rows = sorted(range(len(split.index)), key=lambda row: not split.has_gaze[row])[:count]
-    wanted = {int(split.index[row]): row for row in rows}
-    for batch in split.batches():
-        for index, image in zip(np.asarray(batch["index"]), batch["image"], strict=True):
-            row = wanted.pop(int(index), None)
-            if row is None:
+    wanted = {int(split.index[row]) for row in rows}
+    batches = batches_with(wanted, split.batches())
+    for batch, looks, found in look(batches, *pictures.values(), mesh=mesh):
+        for row, seen in enumerate(looks):
+            if seen.index not in wanted:
                 continue
+            maps = {title: maps[row] for title, maps in zip(pictures, found, strict=True)}
             save_overlay(
-                folder / f"{image_ids[index][:100]}.png",  # names of files end at 255 bytes
-                image=np.asarray(image)[..., 0],
-                maps={
-                    "gaze map": split.gaze[row],
-                    **{name: maps[row] for name, maps in pictures.items()},
-                },
-                xy=split.xy[row],
-                title=image_ids[index],
+                folder / f"{image_ids[seen.index][:100]}.png",  # names of files end at 255 bytes
+                image=np.asarray(batch["image"])[row, ..., 0],
+                maps={"gaze map": seen.gaze, **maps},
+                xy=seen.xy,
+                title=image_ids[seen.index],
             )
+
+
+def batches_with(wanted: Iterable[int], batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches in which any of the wanted images is, until each has been there.
+
+    Args:
+      wanted: places in the data set.
+      batches: of a split.
+    """
+    left = set(wanted)
+    for batch in batches:
+        if not left:
+            return
+        here = left & set(np.asarray(batch["index"]).tolist())
+        if here:
+            yield batch
+        left -= here
 
 
 def save_overlay(

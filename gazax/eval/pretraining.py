@@ -1,21 +1,21 @@
 """The evaluation of a pretraining run: during it on validation, at its end on test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jax.sharding import Mesh
 
-from gazax.eval.attention import METRICS, Scores, mean_gaze_map, score, score_baselines
-from gazax.eval.encode import Encoded, Split, make_encoder
+from gazax.eval.encode import Encoder, Split, look
+from gazax.eval.features import exclude_each_other
 from gazax.eval.probe import Probe, choose_probe
 from gazax.eval.report import Numbers, TestReport, block
+from gazax.eval.saliency import METRICS, baseline_maps, score
+from gazax.eval.values import Values
 from gazax.methods.base import Method, Params, State
 from gazax.metrics.classification import roc_auc
-from gazax.metrics.statistics import (
-    bootstrap_difference,
-    bootstrap_interval,
-    bootstrap_statistic,
-)
+from gazax.metrics.statistics import bootstrap_statistic
+
+BASELINES = ("mean_map", "centre")
 
 
 class PretrainingEvaluation:
@@ -43,35 +43,72 @@ class PretrainingEvaluation:
         label_names: Sequence[str],
     ) -> None:
         self._label_names = tuple(label_names)
-        self._encode = make_encoder(method, mesh=mesh)
+        self._encoder = Encoder(method, mesh=mesh)
+        self._mesh = mesh
         self._train = train
         self._validation = validation
-        self._mean_map = mean_gaze_map(train)
         self._seed = seed
-        self._baselines = score_baselines(validation, mean_map=self._mean_map)
+        self._baselines: dict[str, float] = {}
 
     def on_validation(self, params: Params, state: State) -> dict[str, float]:
         """Means over validation, to follow and to choose by; see `choose_probe` on the AUC."""
-        encoded = self._encode(params, state, self._validation.batches())
+        split, weights = self._validation, (params, state)
+        features, scores = self._look(split, {"attention": weights}, baselines=not self._baselines)
         values = {}
-        if self._validation.has_gaze.any():
-            scores = {"attention": score(encoded.attention, self._validation), **self._baselines}
-            for name, of_map in scores.items():
-                for metric in METRICS:
-                    values[f"validation/{name}/{metric}"] = float(np.nanmean(of_map[metric]))
+        if split.has_gaze.any():
+            means = {
+                f"validation/{row}/{metric}": float(np.nanmean(scores[f"{row}/{metric}"]))
+                for row in scores.rows
+                for metric in METRICS
+            }
+            if not self._baselines:  # they stay the same while the model changes
+                self._baselines = {
+                    name: mean for name, mean in means.items() if "/attention/" not in name
+                }
+            values = {**means, **self._baselines}
         if self._label_names:
-            _, auc = self._probe(params, state, encoded)
+            exclusive = exclude_each_other(self._train.label, split.label)
+            _, auc = self._probe(weights, features["attention"], exclusive=exclusive)
             if not np.isnan(auc):
                 values["validation/probe_auc"] = auc
         return values
 
-    def _probe(self, params: Params, state: State, validation: Encoded) -> tuple[Probe, float]:
-        train = self._encode(params, state, self._train.batches())
+    def _look(
+        self, split: Split, weights: Mapping[str, tuple[Params, State]], *, baselines: bool
+    ) -> tuple[dict[str, np.ndarray], Values]:
+        """Features by each of the weights, and scores of their attention, in one pass.
+
+        Args:
+          split: its images with gaze are scored.
+          weights: row of the scores -> parameters and state.
+          baselines: whether to score them too.
+        """
+        values = Values(split.index)
+        features: dict[str, list[np.ndarray]] = {name: [] for name in weights}
+        functions = [self._encoder.both(*one) for one in weights.values()]
+        for _, looks, found in look(split.batches(), *functions, mesh=self._mesh):
+            of_batch = dict(zip(weights, found, strict=True))
+            for name, (rows, _) in of_batch.items():
+                features[name].append(rows)
+            for row, seen in enumerate(looks):
+                if not seen.has_gaze:
+                    continue
+                maps = {name: attention[row] for name, (_, attention) in of_batch.items()}
+                if baselines:
+                    maps |= baseline_maps(seen.content, mean_map=self._train.mean_gaze_map)
+                for name, one in maps.items():
+                    values.put(name, seen.index, score(one, seen))
+        return {name: np.concatenate(parts) for name, parts in features.items()}, values
+
+    def _probe(
+        self, weights: tuple[Params, State], validation: np.ndarray, *, exclusive: bool
+    ) -> tuple[Probe, float]:
         return choose_probe(
-            train.features,
+            self._encoder.features(*weights, self._train.batches()),
             self._train.label,
-            validation.features,
+            validation,
             self._validation.label,
+            exclusive=exclusive,
         )
 
     def on_test(
@@ -84,55 +121,37 @@ class PretrainingEvaluation:
           first: the same run's weights at step 0.
           test: the split that nothing was chosen on.
         """
-        encoded = {
-            "attention": self._encode(*trained, test.batches()),
-            "attention_step_0": self._encode(*first, test.batches()),
-        }
-        attention = {name: one.attention for name, one in encoded.items()}
+        weights = {"attention": trained, "attention_step_0": first}
+        features, scores = self._look(test, weights, baselines=True)
         numbers: Numbers = {}
         if test.has_gaze.any():
-            scores = {
-                **{name: score(maps, test) for name, maps in attention.items()},
-                **score_baselines(test, mean_map=self._mean_map),
-            }
-            numbers |= self._alignment(scores, test)
+            numbers |= scores.numbers(
+                test.patient,
+                columns=METRICS,
+                differences=[("attention", row) for row in ("attention_step_0", *BASELINES)],
+                seed=self._seed,
+            )
         if self._label_names:
-            numbers |= self._probes(trained, first, encoded, test)
+            numbers |= self._probes(weights, features, test)
         pictures = {
-            "attention, step 0": attention["attention_step_0"],
-            "attention, trained": attention["attention"],
+            "attention, step 0": self._encoder.attention(*first),
+            "attention, trained": self._encoder.attention(*trained),
         }
         return TestReport(numbers, self._table(numbers, test), pictures)
 
-    def _alignment(self, scores: dict[str, Scores], test: Split) -> Numbers:
-        patients = test.patient[test.has_gaze]
-        numbers = {}
-        for metric in METRICS:
-            for name, of_map in scores.items():
-                numbers[f"{name}/{metric}"] = bootstrap_interval(
-                    of_map[metric], patients, seed=self._seed
-                )
-            for other in ("attention_step_0", "mean_map", "centre"):
-                numbers[f"attention-{other}/{metric}"] = bootstrap_difference(
-                    scores["attention"][metric], scores[other][metric], patients, seed=self._seed
-                )
-        return numbers
-
     def _probes(
         self,
-        trained: tuple[Params, State],
-        first: tuple[Params, State],
-        encoded: dict[str, Encoded],
+        weights: Mapping[str, tuple[Params, State]],
+        features: Mapping[str, np.ndarray],
         test: Split,
     ) -> Numbers:
         scores = {}
-        for name, weights, of_test in (
-            ("probe", trained, encoded["attention"]),
-            ("probe_step_0", first, encoded["attention_step_0"]),
-        ):
-            validation = self._encode(*weights, self._validation.batches())
-            probe, _ = self._probe(*weights, validation)
-            scores[name] = probe.score(of_test.features)
+        labels = self._train.label, self._validation.label, test.label
+        exclusive = exclude_each_other(*labels)  # the same probe as an evaluation's
+        for name, row in (("probe", "attention"), ("probe_step_0", "attention_step_0")):
+            validation = self._encoder.features(*weights[row], self._validation.batches())
+            probe, _ = self._probe(weights[row], validation, exclusive=exclusive)
+            scores[name] = probe.score(features[row])
 
         def macro(name: str, rows: np.ndarray) -> float:
             return roc_auc(scores[name][rows], test.label[rows])["macro"]

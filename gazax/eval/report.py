@@ -3,9 +3,7 @@
 import dataclasses
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-
-from gazax.eval.encode import Split
+from gazax.eval.encode import OfBatch, Split
 from gazax.methods.base import Params, State
 from gazax.metrics.statistics import Interval
 
@@ -20,8 +18,8 @@ class TestReport:
     numbers: Numbers
     table: str
     """The numbers for people, and what is left out and why."""
-    pictures: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    """Maps [n, h, w] to lay over the images of the split, by title; may be empty."""
+    pictures: dict[str, OfBatch] = dataclasses.field(default_factory=dict)
+    """What makes maps [b, h, w] to lay over the images of a batch, by title; may be empty."""
 
 
 @runtime_checkable

@@ -3,32 +3,45 @@
 Masks are predicted and compared batch by batch: what is kept of an image is one number a label.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from gazax.eval.encode import Split
+from gazax.eval.encode import OfBatch, Split, content_masks, walk
+from gazax.eval.record import Part
 from gazax.eval.report import Numbers, TestReport, block
 from gazax.methods.base import Params, State
 from gazax.methods.segmentation import Segmentation
 from gazax.metrics.segmentation import dice, iou
-from gazax.metrics.statistics import bootstrap_interval, bootstrap_statistic
-from gazax.train.sharding import batch_sharding, place_batch, replicated
-from gazax.typing import Batch, InputError
+from gazax.metrics.statistics import (
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_statistic,
+)
+from gazax.train.sharding import replicated
+from gazax.typing import InputError
 
 METRICS = {"dice": dice, "iou": iou}
+FALSE_POSITIVE = "false_positive_rate"
 THRESHOLD = 0.5
 """A pixel is predicted where its probability is at least this."""
 FRACTIONS = np.arange(1, 10) / 10
 """Of the mean mask's maximum: where its threshold is looked for (ours)."""
 Scores = dict[str, np.ndarray]
-"""metric -> [n, k]; NaN where the label is not marked in the image."""
+"""metric -> [n, k]. Overlaps are NaN where the label is not marked in the image; `FALSE_POSITIVE`,
+1 where anything is predicted and 0 where nothing is, wherever it is not known to be absent."""
 
 
 class SegmentationEvaluation:
     """Dice and IoU of each label in the images in which it is marked, and their mean over labels.
+
+    An overlap says nothing of the images that do not have the label, where every mark is wrong.
+    There it is the false positive rate that counts: the share of the images in which the label is
+    known to be absent that get any mark of it, were it a single pixel.
 
     Beside them the mean mask: where training images have the label, with the threshold that is
     best on validation. A model that does not beat it has learned where a label is in general.
@@ -54,7 +67,7 @@ class SegmentationEvaluation:
         seed: int,
         label_names: Sequence[str],
     ) -> None:
-        self._place = batch_sharding(mesh)
+        self._mesh = mesh
         self._masks = jax.jit(method.masks, out_shardings=replicated(mesh))
         self._predict = jax.jit(
             lambda params, state, batch: method.predict(params, state, batch) >= THRESHOLD,
@@ -75,10 +88,12 @@ class SegmentationEvaluation:
 
     def on_validation(self, params: Params, state: State) -> dict[str, float]:
         """Means over validation, of each label and over labels; absent where none is marked."""
+        predicted = {"segmentation": functools.partial(self._predict, params, state)}
+        scores = self._score(self._validation, predicted, {})["segmentation"]
         values = {}
-        for metric, found in self._score_model(params, state, self._validation).items():
-            values[f"validation/{metric}"] = macro(found)
-            for name, column in zip(self._label_names, found.T, strict=True):
+        for metric in METRICS:
+            values[f"validation/{metric}"] = macro(scores[metric])
+            for name, column in zip(self._label_names, scores[metric].T, strict=True):
                 values[f"validation/{metric}/{name}"] = macro(column[:, None])
         return {name: value for name, value in values.items() if not np.isnan(value)}
 
@@ -92,63 +107,104 @@ class SegmentationEvaluation:
           first: not looked at: before training the decoder is random, and the mean mask says more.
           test: the split that nothing was chosen on.
         """
-        mean_masks = self._mean_masks >= self._mean_mask_thresholds()[None, None, :]
-        model = self._score_model(*trained, test)
-        baseline = self._score(lambda batch: _repeat(mean_masks, batch), test)
+        part = self.measure(trained, test)
+        return TestReport(part.numbers, part.table)
+
+    def measure(self, weights: tuple[Params, State], split: Split) -> Part:
+        """Every number of a split, by label and by image.
+
+        Rows: ``segmentation``, ``mean_mask``. Columns: ``dice``, ``iou`` and
+        ``false_positive_rate``, means over labels of means over images; with ``/LABEL`` behind
+        them, of one label, by images in ``values``; ``dice_per_image`` and ``iou_per_image``, the
+        mean over the labels that are marked in an image, by images in ``values``.
+
+        Args:
+          weights: parameters and state.
+          split: the images to find the labels in.
+        """
+        model = {"segmentation": functools.partial(self._predict, *weights)}
+        mean_mask = self._mean_masks >= self._mean_mask_thresholds()[None, None, :]
+        scores = self._score(split, model, {"mean_mask": mean_mask})
+        of_model, of_baseline = scores["segmentation"], scores["mean_mask"]
         numbers: Numbers = {}
+        values: dict[str, np.ndarray] = {}
+
+        def difference(rows: np.ndarray, metric: str) -> float:
+            return macro(of_model[metric][rows]) - macro(of_baseline[metric][rows])
+
+        for metric in of_model:
+            for row, found in scores.items():
+                numbers[f"{row}/{metric}"] = bootstrap_statistic(
+                    lambda rows, one=found[metric]: macro(one[rows]), split.patient, seed=self._seed
+                )
+            numbers[f"segmentation-mean_mask/{metric}"] = bootstrap_statistic(
+                functools.partial(difference, metric=metric), split.patient, seed=self._seed
+            )
+            for row, found in scores.items():
+                for name, column in zip(self._label_names, found[metric].T, strict=True):
+                    values[f"{row}/{metric}/{name}"] = column
         for metric in METRICS:
-            of_model, of_baseline = model[metric], baseline[metric]
-            statistics = {
-                "segmentation": lambda rows, one=of_model: macro(one[rows]),
-                "mean_mask": lambda rows, one=of_baseline: macro(one[rows]),
-                "segmentation-mean_mask": lambda rows, one=of_model, other=of_baseline: (
-                    macro(one[rows]) - macro(other[rows])
-                ),
-            }
-            for name, statistic in statistics.items():
-                numbers[f"{name}/{metric}"] = bootstrap_statistic(
-                    statistic, test.patient, seed=self._seed
-                )
-            for name, column in zip(self._label_names, of_model.T, strict=True):
-                numbers[f"segmentation/{metric}/{name}"] = bootstrap_interval(
-                    column, test.patient, seed=self._seed
-                )
+            for row, found in scores.items():
+                values[f"{row}/{metric}_per_image"] = _mean_over_labels(found[metric])
+            numbers[f"segmentation-mean_mask/{metric}_per_image"] = bootstrap_difference(
+                values[f"segmentation/{metric}_per_image"],
+                values[f"mean_mask/{metric}_per_image"],
+                split.patient,
+                seed=self._seed,
+            )
+        for name, of_images in values.items():
+            numbers[name] = bootstrap_interval(of_images, split.patient, seed=self._seed)
         numbers = {name: found for name, found in numbers.items() if not np.isnan(found[0])}
-        marked = (~np.isnan(model["dice"])).sum(axis=0)
-        return TestReport(numbers, self._table(numbers, marked))
+        return Part(
+            numbers,
+            self._table(numbers, of_model),
+            {name: of_images[None] for name, of_images in values.items()},
+        )
 
-    def _score_model(self, params: Params, state: State, split: Split) -> Scores:
-        def predicted(batch: Batch) -> np.ndarray:
-            return np.asarray(self._predict(params, state, place_batch(batch, self._place)))
+    def _score(
+        self, split: Split, predicted: Mapping[str, OfBatch], masks: Mapping[str, np.ndarray]
+    ) -> dict[str, Scores]:
+        """Scores by row, in the split's order, in one pass over it.
 
-        return self._score(predicted, split)
-
-    def _score(self, predicted: Callable[[Batch], np.ndarray], split: Split) -> Scores:
-        """Scores of what is predicted of a batch, in the split's order."""
-        found: dict[str, list[np.ndarray]] = {metric: [] for metric in METRICS}
-        for batch, true, content in self._truth(split):
-            masks = predicted(batch)[batch["weight"] > 0]
+        Args:
+          split: its images.
+          predicted: row -> what predicts the masks of a batch on the devices.
+          masks: row -> [h, w, k] bool, the same for every image.
+        """
+        metrics = (*METRICS, FALSE_POSITIVE)
+        found: dict[str, dict[str, list[np.ndarray]]] = {
+            row: {metric: [] for metric in metrics} for row in (*predicted, *masks)
+        }
+        for true, absent, content, of_batch in self._truth(split, *predicted.values()):
+            repeated = (np.broadcast_to(one, true.shape) for one in masks.values())
             marked = true.any(axis=(1, 2))
-            for metric, function in METRICS.items():
-                values = function(true, masks, where=content)
-                found[metric].append(np.where(marked, values, np.nan))
-        return {metric: np.concatenate(parts) for metric, parts in found.items()}
+            for parts, one in zip(found.values(), (*of_batch, *repeated), strict=True):
+                for metric, function in METRICS.items():
+                    overlap = function(true, one, where=content)
+                    parts[metric].append(np.where(marked, overlap, np.nan))
+                any_mark = (one & content[..., None]).any(axis=(1, 2))
+                parts[FALSE_POSITIVE].append(np.where(absent, any_mark, np.nan))
+        return {
+            row: {metric: np.concatenate(parts) for metric, parts in of_row.items()}
+            for row, of_row in found.items()
+        }
 
-    def _truth(self, split: Split) -> Iterator[tuple[Batch, np.ndarray, np.ndarray]]:
-        """Each batch, what is marked in its images [b, h, w, k] and their content [b, h, w]."""
-        row = 0
-        for batch in split.batches():
-            masks = np.asarray(self._masks(place_batch(batch, self._place)))
-            masks = masks[batch["weight"] > 0]
-            content = split.content[row : row + len(masks)]
-            row += len(masks)
-            # An unknown plane, which is NaN, has nothing marked.
-            yield batch, (masks >= 0.5) & content[..., None], content
+    def _truth(
+        self, split: Split, *functions: OfBatch
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, tuple[Any, ...]]]:
+        """Batch by batch: what is marked, [b, h, w, k]; which labels are absent, [b, k]; the
+        content, [b, h, w]; what functions of the batch give."""
+        first = (self._masks, functools.partial(content_masks, mesh=self._mesh))
+        for _, found in walk(split.batches(), *first, *functions, mesh=self._mesh):
+            masks, content, *rest = found
+            # An unknown plane, which is NaN, has nothing marked and is not known to be absent.
+            absent = (masks == 0).all(axis=(1, 2))
+            yield (masks >= 0.5) & content[..., None], absent, content, tuple(rest)
 
     def _mean_over(self, split: Split) -> np.ndarray:
         """[h, w, k]: the mean of the masks of each label; zeros where it is marked nowhere."""
         total, count = 0.0, 0
-        for _, true, _ in self._truth(split):
+        for true, *_ in self._truth(split):
             total = total + true.sum(axis=0, dtype=np.float64)
             count = count + true.any(axis=(1, 2)).sum(axis=0)
         return total / np.maximum(count, 1)
@@ -156,29 +212,44 @@ class SegmentationEvaluation:
     def _mean_mask_thresholds(self) -> np.ndarray:
         """[k]: of the mean masks, those with the highest Dice on validation."""
         peaks = np.where(self._mean_masks.any(axis=(0, 1)), self._mean_masks.max(axis=(0, 1)), 1.0)
-        tried = []
-        for fraction in FRACTIONS:
-            masks = self._mean_masks >= fraction * peaks[None, None, :]
-            found = self._score(lambda batch, masks=masks: _repeat(masks, batch), self._validation)
-            tried.append([macro(column[:, None]) for column in found["dice"].T])
+        tried = {
+            str(fraction): self._mean_masks >= fraction * peaks[None, None, :]
+            for fraction in FRACTIONS
+        }
+        scores = self._score(self._validation, {}, tried)
+        found = [[macro(column[:, None]) for column in one["dice"].T] for one in scores.values()]
         # A label that validation does not have takes the first fraction.
-        best = np.nan_to_num(np.array(tried), nan=-1.0).argmax(axis=0)
+        best = np.nan_to_num(np.array(found), nan=-1.0).argmax(axis=0)
         return FRACTIONS[best] * peaks
 
-    def _table(self, numbers: Numbers, marked: np.ndarray) -> str:
-        columns = {"dice": "Dice", "iou": "IoU"}
+    def _table(self, numbers: Numbers, scores: Scores) -> str:
+        overlaps = {"dice": "Dice", "iou": "IoU"}
+        columns = {**overlaps, FALSE_POSITIVE: "false positives"}
         lines = block(numbers, rows=ROWS, columns=columns)
+        lines += block(
+            numbers,
+            rows=ROWS,
+            columns={f"{name}_per_image": f"{title} per image" for name, title in overlaps.items()},
+        )
         labels = {
             f"{name}/{metric}": numbers[f"segmentation/{metric}/{name}"]
             for name in self._label_names
-            for metric in METRICS
+            for metric in columns
             if f"segmentation/{metric}/{name}" in numbers
         }
+        marked = (~np.isnan(scores["dice"])).sum(axis=0)
         titles = {
             name: f"{name} ({count} images)"
             for name, count in zip(self._label_names, marked, strict=True)
         }
         lines += block(labels, rows=titles, columns=columns)
+        absent = (~np.isnan(scores[FALSE_POSITIVE])).sum(axis=0)
+        if absent.any():
+            of_labels = ", ".join(
+                f"{name} {count}" for name, count in zip(self._label_names, absent, strict=True)
+            )
+            lines.append("false positives: share of the images without a label that get any mark")
+            lines.append(f"of it; images without: {of_labels}")
         for name, count in zip(self._label_names, marked, strict=True):
             if not count:
                 lines.append(f"{name}: left out of the mean (marked in no image of the test split)")
@@ -200,5 +271,9 @@ def macro(values: np.ndarray) -> float:
     return float((sums[counts > 0] / counts[counts > 0]).mean()) if counts.any() else np.nan
 
 
-def _repeat(masks: np.ndarray, batch: Batch) -> np.ndarray:
-    return np.broadcast_to(masks, (len(batch["weight"]), *masks.shape))
+def _mean_over_labels(values: np.ndarray) -> np.ndarray:
+    """[n] of [n, k]; NaN entries are left out, and an image that has nothing else is NaN."""
+    known = ~np.isnan(values)
+    counts = known.sum(axis=1)
+    sums = np.where(known, values, 0.0).sum(axis=1)
+    return np.divide(sums, counts, out=np.full(len(values), np.nan), where=counts > 0)

@@ -4,22 +4,18 @@ import jax
 import numpy as np
 import pytest
 
-from gazax.eval.encode import load_split, make_encoder
+from gazax.eval import pretraining, representation
+from gazax.eval.encode import Encoder, load_split
+from gazax.eval.features import Examples, Features, exclude_each_other
 from gazax.eval.gradients import make_gradient_norms
 from gazax.eval.pretraining import PretrainingEvaluation
-from gazax.ops.gaze import gaze_map
+from gazax.eval.saliency import centred_gaussian
+from gazax.metrics.saliency import auc_judd, cc, nss
+from gazax.ops.gaze import gaze_maps
 from gazax.train import sharding
 from tests.batches import tiny_batch
+from tests.eval.splits import batches
 from tests.methods.test_gazat import make
-
-
-def batches(n=10, *, batch_size=4, seed=0, has_gaze=None):
-    """n examples once, the last batch padded with weight 0."""
-    total = -(-n // batch_size) * batch_size
-    whole = tiny_batch(total, seed=seed, has_gaze=has_gaze)
-    whole["weight"] = (np.arange(total) < n).astype(np.float32)
-    for start in range(0, total, batch_size):
-        yield jax.tree.map(lambda x, start=start: x[start : start + batch_size], whole)
 
 
 @pytest.fixture(scope="module")
@@ -42,35 +38,6 @@ def weights():
     )
 
 
-def test_every_example_once_and_no_padding(split):
-    assert split.index.tolist() == list(range(10))
-    assert split.patient.tolist() == [f"p{i}" for i in range(10)]
-    assert split.gaze.shape == split.content.shape == (10, 32, 32)
-    assert len(split.xy) == 10
-
-
-def test_gaze_is_rendered_as_in_training(split):
-    whole = tiny_batch(12)
-    fixations = jax.tree.map(lambda x: x[1], whole["fixations"])
-    expected = gaze_map(
-        *(fixations[name] for name in ("xy", "duration", "sigma", "window", "reader")),
-        whole["reader_weight"][1],
-        size=(32, 32),
-    )
-    np.testing.assert_allclose(split.gaze[1], expected, atol=1e-6)
-    np.testing.assert_array_equal(split.xy[1], fixations["xy"][fixations["reader"] >= 0])
-    assert not split.has_gaze[0]
-
-
-def test_encoder_gives_every_row_its_own(weights, mesh):
-    method, (params, state), _ = weights
-    encoded = make_encoder(method, mesh=mesh)(params, state, batches())
-    assert encoded.features.shape == (10, 16)
-    assert encoded.attention.shape == (10, 32, 32)
-    features, _ = method.encode(params, state, tiny_batch(12))
-    np.testing.assert_allclose(encoded.features, features[:10], atol=1e-5)
-
-
 def make_evaluation(weights, split, mesh):
     names = tuple("abc"[: split.label.shape[1]])
     return PretrainingEvaluation(
@@ -90,6 +57,50 @@ def test_validation_has_every_number(evaluation, weights):
     assert all(np.isfinite(value) for value in values.values())
 
 
+def test_numbers_are_those_of_maps_held_whole(evaluation, weights, split):
+    """Streamed or not, with padding in the last batch: the same means over the same images."""
+    method, (params, state), _ = weights
+    whole = tiny_batch(12)
+    gaze = np.asarray(gaze_maps(whole["fixations"], whole["reader_weight"], size=(32, 32)))[:10]
+    looked = np.flatnonzero(gaze.max(axis=(1, 2)) > 0)
+    assert len(looked) == 6
+    attention = jax.jit(method.encode)(params, state, whole)[1]
+    attention = jax.image.resize(attention, (12, 32, 32), "bilinear")
+    centre = centred_gaussian(np.ones((32, 32), bool))
+    maps = {
+        "attention": np.asarray(attention, np.float64),
+        "mean_map": np.tile(gaze[looked].mean(axis=0, dtype=np.float64), (10, 1, 1)),
+        "centre": np.tile(centre, (10, 1, 1)),
+    }
+    # The second time, the baselines are those of the first.
+    for values in (evaluation.on_validation(params, state) for _ in range(2)):
+        for name, of_map in maps.items():
+            found = {"cc": [], "nss": [], "auc": []}
+            for i in looked:
+                reader = whole["fixations"]["reader"][i]
+                xy = whole["fixations"]["xy"][i][reader >= 0]
+                found["cc"].append(cc(of_map[i], gaze[i]))
+                found["nss"].append(nss(of_map[i], xy))
+                found["auc"].append(auc_judd(of_map[i], xy))
+            for metric, of_images in found.items():
+                expected = pytest.approx(np.mean(of_images), abs=1e-4)
+                assert values[f"validation/{name}/{metric}"] == expected
+
+
+def test_baselines_of_validation_are_scored_once(evaluation, weights, monkeypatch):
+    first = evaluation.on_validation(*weights[1])
+
+    def fail(*_, **__):
+        pytest.fail("scored again")
+
+    monkeypatch.setattr("gazax.eval.pretraining.baseline_maps", fail)
+    again = evaluation.on_validation(*weights[2])
+    assert list(again) == list(first)
+    for row in ("mean_map", "centre"):
+        assert again[f"validation/{row}/cc"] == first[f"validation/{row}/cc"]
+    assert again["validation/attention/cc"] != first["validation/attention/cc"]
+
+
 def test_numbers_on_test_pair_what_they_compare(evaluation, weights, split):
     _, trained, first = weights
     report = evaluation.on_test(trained, first, split)
@@ -104,6 +115,73 @@ def test_numbers_on_test_pair_what_they_compare(evaluation, weights, split):
         assert row in shown
     same = evaluation.on_test(trained, trained, split).numbers
     assert same["attention-attention_step_0/cc"] == (0.0, 0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def one_hot(mesh):
+    """Images of one class each, of three."""
+    label = np.eye(3, dtype=np.float32)[[0, 1, 2, 2, 1, 0, 0, 1, 2, 0, 0, 0]]
+    patients = np.arange(12).astype(str)
+    return load_split(lambda: batches(label=label), patient_ids=patients, mesh=mesh)
+
+
+def test_the_probe_is_the_one_of_an_evaluation_of_frozen_features(weights, one_hot, mesh):
+    method, trained, first = weights
+    numbers = make_evaluation(weights, one_hot, mesh).on_test(trained, first, one_hot).numbers
+    encoder = Encoder(method, mesh=mesh)
+
+    def encode(both):
+        features = encoder.features(*both, one_hot.batches())
+        one = Examples(features=features, label=one_hot.label, patient=one_hot.patient)
+        split = dict.fromkeys(("train", "validation", "test"), one)
+        return Features(**split, exclusive=True, label_names=tuple("abc"))
+
+    part = representation.measure(
+        encode(trained), untrained=encode(first), seed=0, fractions=(), num_samples=10
+    )
+    for row in ("probe", "probe_step_0", "probe-probe_step_0"):
+        assert numbers[f"{row}/auc_macro"][0] == part.numbers[f"{row}/auc_macro"][0]
+
+
+def test_the_probe_knows_whether_labels_exclude_each_other(
+    weights, split, one_hot, mesh, monkeypatch
+):
+    asked = []
+    choose = pretraining.choose_probe
+
+    def watch(*arguments, exclusive):
+        asked.append(exclusive)
+        return choose(*arguments, exclusive=exclusive)
+
+    monkeypatch.setattr(pretraining, "choose_probe", watch)
+    for one in (one_hot, split):
+        evaluation = make_evaluation(weights, one, mesh)
+        evaluation.on_validation(*weights[1])
+        evaluation.on_test(weights[1], weights[2], one)
+    assert asked == [True] * 3 + [False] * 3
+
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[1, 0], [0, 1]], True),
+        ([[1, 0], [NAN, NAN]], True),
+        ([[1, 0], [1, 1]], False),
+        ([[1, 0], [0, 0]], False),
+        ([[1, 0], [NAN, 1]], False),
+        ([[0.5, 0.5]], False),
+        ([[NAN, NAN]], False),
+        ([[1], [1]], False),
+        ([[], []], False),
+    ],
+)
+def test_labels_exclude_each_other_where_each_known_row_is_one_hot(rows, expected):
+    label = np.array(rows, np.float32)
+    assert exclude_each_other(label, label[:0]) is expected
+    assert exclude_each_other(label[:0], label) is expected
 
 
 def test_without_gaze_and_labels_there_is_nothing_to_say(weights, mesh):

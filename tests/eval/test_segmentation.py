@@ -1,3 +1,5 @@
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ NAMES = ("left", "right", "never")
 METHOD = make()
 
 
-def batches_of(*, shift=0, marked=True, junk=0, third=False):
+def batches_of(*, shift=0, marked=True, junk=0, third=False, label=None):
     """Ten images with a box each, in batches of 4; the last two of the last one are padding."""
 
     def batches():
@@ -24,6 +26,8 @@ def batches_of(*, shift=0, marked=True, junk=0, third=False):
         whole["weight"] = (np.arange(12) < 10).astype(np.float32)
         whole["image"][10:], whole["mask"][10:] = junk, junk > 0
         whole["content"][:, 0] = 3
+        if label is not None:
+            whole["label"] = label
         for start in range(0, 12, 4):
             yield jax.tree.map(lambda x, start=start: x[start : start + 4], whole)
 
@@ -63,13 +67,16 @@ def evaluation(load, mesh):
     )
 
 
+CONTENT = np.tile(np.arange(32) >= 3, (32, 1))
+"""[h, w] of every image."""
+
+
 def expected(predicted, split):
     """{metric: [10, 3]} by scikit-learn, image by image; NaN where nothing is marked."""
     masks = np.concatenate([batch["mask"] for batch in split.batches()])[:10]
     found = {"dice": np.full((10, 3), np.nan), "iou": np.full((10, 3), np.nan)}
     for i, k in np.ndindex(10, 3):
-        where = split.content[i]
-        true, pred = masks[i, :, :, k][where] > 0, predicted[i, :, :, k][where]
+        true, pred = masks[i, :, :, k][CONTENT] > 0, predicted[i, :, :, k][CONTENT]
         if true.any():
             found["dice"][i, k] = f1_score(true, pred)
             found["iou"][i, k] = jaccard_score(true, pred)
@@ -103,7 +110,7 @@ def test_the_mean_mask_is_that_of_training_at_validations_best_threshold(evaluat
     test = load(shift=2)
     train, validation = load(), load(shift=1)
     masks = np.concatenate([batch["mask"] for batch in train.batches()])[:10] > 0
-    masks &= train.content[..., None]
+    masks &= CONTENT[..., None]
     mean = np.stack(
         [masks[masks[..., k].any(axis=(1, 2)), :, :, k].mean(axis=0) for k in range(2)], axis=2
     )
@@ -135,6 +142,66 @@ def test_validation_has_means_and_each_label(evaluation, weights, load):
         of_labels = [values[f"validation/{metric}/{name}"] for name in NAMES[:2]]
         assert values[f"validation/{metric}"] == pytest.approx(np.mean(of_labels))
         assert values[f"validation/{metric}"] > 0
+
+
+def test_part_has_each_label_and_each_image(evaluation, weights, load):
+    test = load(shift=2)
+    part = evaluation.measure(weights, test)
+    predicted = np.asarray(jax.jit(METHOD.predict)(*weights, drawn_batch(12))[:10] >= 0.5)
+    for metric, values in expected(predicted, test).items():
+        for k, name in enumerate(NAMES):
+            found = part.values[f"segmentation/{metric}/{name}"]
+            np.testing.assert_allclose(found, values[None, :, k])
+        per_image = part.values[f"segmentation/{metric}_per_image"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # images in which nothing is marked
+            np.testing.assert_allclose(per_image, np.nanmean(values, axis=1)[None])
+    for name, of_images in part.values.items():
+        if not np.isnan(of_images).all():
+            assert part.numbers[name][0] == pytest.approx(np.nanmean(of_images)), name
+    difference = part.numbers["segmentation-mean_mask/dice_per_image"][0]
+    rows = [part.numbers[f"{row}/dice_per_image"][0] for row in ("segmentation", "mean_mask")]
+    assert difference == pytest.approx(rows[0] - rows[1])
+    assert max(map(len, part.table.splitlines())) <= 100
+
+
+def test_false_positives_are_counted_where_a_label_is_known_to_be_absent(load, mesh):
+    """Of each image one corner is predicted: a mark, wherever it lies inside the content."""
+    label = np.eye(3, dtype=np.float32)[np.arange(12) % 3]
+    label[1, 0] = np.nan  # nobody knows whether the first label is there
+    evaluation = SegmentationEvaluation(
+        METHOD,
+        train=load(third=True),
+        validation=load(),
+        mesh=mesh,
+        seed=0,
+        label_names=NAMES,
+    )
+
+    def predict(params, state, batch):
+        """The first label in a corner of every other image, the second in the padding."""
+        shape = (*batch["image"].shape[:3], 3)
+        index = jax.numpy.broadcast_to(batch["index"][:, None, None, None], shape)
+        rows, columns, planes = (
+            jax.lax.broadcasted_iota(jax.numpy.int32, shape, axis) for axis in (1, 2, 3)
+        )
+        corner = (rows == 0) & (columns == 31) & (planes == 0) & (index % 2 == 0)
+        return corner | ((columns < 3) & (planes == 1))
+
+    evaluation._predict = jax.jit(predict)
+    part = evaluation.measure(({}, {}), load(label=label))
+    # With the first label: 0, 3, 6 and 9. Unknown: 1.
+    first = [np.nan, np.nan, 1, np.nan, 1, 0, np.nan, 0, 1, np.nan]
+    np.testing.assert_array_equal(part.values["segmentation/false_positive_rate/left"], [first])
+    assert part.numbers["segmentation/false_positive_rate/left"][0] == 3 / 5
+    # Images 2, 5 and 8 have the third label, which is drawn in none of them: they are unknown.
+    assert np.nansum(part.values["segmentation/false_positive_rate/right"]) == 0
+    third = part.values["segmentation/false_positive_rate/never"]
+    assert np.isnan(third[0]).tolist() == [i % 3 == 2 for i in range(10)]
+    assert part.numbers["segmentation/false_positive_rate"][0] == pytest.approx(3 / 5 / 3)
+    # The mean mask is marked in every image, and so wherever the label is absent.
+    assert part.numbers["mean_mask/false_positive_rate/left"][0] == 1
+    assert "left 5, right 7, never 7" in part.table
 
 
 def test_padding_does_not_count(weights, load, mesh):
