@@ -7,17 +7,17 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from gazax.eval.encode import Split, make_encoder
+from gazax.eval import classification
+from gazax.eval.classification import Statistic
+from gazax.eval.encode import Encoder, Split, walk
+from gazax.eval.record import Part
 from gazax.eval.report import Numbers, TestReport, block
 from gazax.methods.base import Params, State
 from gazax.methods.supervised import Supervised
-from gazax.metrics.classification import ResampledRocAuc, accuracy, f1, f1_thresholds, roc_auc
+from gazax.metrics.classification import ResampledRocAuc, accuracy, roc_auc
 from gazax.metrics.statistics import bootstrap_statistic
-from gazax.train.sharding import batch_sharding, place_batch, replicated
+from gazax.train.sharding import replicated
 from gazax.typing import Batch, InputError
-
-Statistic = Callable[[np.ndarray], float]
-"""From row numbers, some of them repeated, to a number."""
 
 
 class ClassificationEvaluation:
@@ -52,14 +52,14 @@ class ClassificationEvaluation:
         self._label_names = tuple(label_names)
         check_labels(train.label, self._label_names, exclusive=self._exclusive)
         self._predict = make_predictor(method, mesh=mesh)
-        self._encode = make_encoder(method, mesh=mesh)
+        self._encoder = Encoder(method, mesh=mesh)
         self._validation = validation
         self._prior = np.nanmean(self._known(train.label), axis=0, dtype=np.float64)
         self._seed = seed
 
     def on_validation(self, params: Params, state: State) -> dict[str, float]:
         """Numbers of validation, to follow and to choose by; absent where there is none."""
-        scores = self._predict(params, state, self._validation.batches())
+        scores = self.probabilities((params, state), self._validation)
         label = self._known(self._validation.label)
         areas = roc_auc(scores, label)
         values = {"auc_macro": areas["macro"], "auc_micro": areas["micro"]}
@@ -77,66 +77,66 @@ class ClassificationEvaluation:
           first: not looked at: before training the head is random, and the prior says more.
           test: the split that nothing was chosen on.
         """
-        validation_scores = self._predict(*trained, self._validation.batches())
-        scores = self._predict(*trained, test.batches())
-        label = self._known(test.label)
-        both = [len(np.unique(column[~np.isnan(column)])) > 1 for column in label.T]
-        statistics = {
-            "classifier": self._statistics(scores, validation_scores, label, np.array(both)),
-            "prior": self._statistics(
-                np.tile(self._prior, (len(label), 1)),
-                np.tile(self._prior, (len(self._validation.label), 1)),
-                label,
-                np.array(both),
+        part = self.measure(trained, test)
+        pictures = {"attention": self._encoder.attention(*trained)}
+        return TestReport(part.numbers, part.table, pictures)
+
+    def probabilities(self, weights: tuple[Params, State], split: Split) -> np.ndarray:
+        """[n, k] of a split's images, in its order."""
+        return self._predict(*weights, split.batches())
+
+    def measure(self, weights: tuple[Params, State], split: Split) -> Part:
+        """Every number of a split.
+
+        Rows: ``classifier``, ``prior`` and ``classifier-prior``, whose columns are those of
+        `classification.COLUMNS`, and ``classifier/auc/LABEL``, the AUC of each label.
+
+        Args:
+          weights: parameters and state.
+          split: its images are classified; thresholds are those of validation.
+        """
+        label, validation_label = self._known(split.label), self._known(self._validation.label)
+        scores = {
+            "classifier": tuple(
+                self.probabilities(weights, one) for one in (split, self._validation)
             ),
+            "prior": tuple(
+                np.tile(self._prior, (len(one), 1)) for one in (label, validation_label)
+            ),
+        }
+        statistics = {
+            row: classification.statistics(
+                of_split,
+                label,
+                validation_scores=of_validation,
+                validation_labels=validation_label,
+                exclusive=self._exclusive,
+            )
+            for row, (of_split, of_validation) in scores.items()
         }
         statistics["classifier-prior"] = {
             name: functools.partial(_difference, one, statistics["prior"][name])
             for name, one in statistics["classifier"].items()
         }
-        areas = ResampledRocAuc(scores, label)
+        areas = ResampledRocAuc(scores["classifier"][0], label)
         statistics["classifier"] |= {
             f"auc/{name}": functools.partial(areas.of_class, column)
             for column, name in enumerate(self._label_names)
         }
         numbers = {
-            f"{row}/{name}": bootstrap_statistic(statistic, test.patient, seed=self._seed)
+            f"{row}/{name}": bootstrap_statistic(statistic, split.patient, seed=self._seed)
             for row, of_row in statistics.items()
             for name, statistic in of_row.items()
         }
         numbers = {name: found for name, found in numbers.items() if not np.isnan(found[0])}
-        attention = self._encode(*trained, test.batches()).attention
-        return TestReport(numbers, self._table(numbers, label), {"attention": attention})
-
-    def _statistics(
-        self,
-        scores: np.ndarray,
-        validation_scores: np.ndarray,
-        label: np.ndarray,
-        both: np.ndarray,
-    ) -> dict[str, Statistic]:
-        """Statistics of the rows of test; `both` says which labels have both values there."""
-        areas = ResampledRocAuc(scores, label)
+        values = {}
         if self._exclusive:
-            called, thresholds = np.eye(scores.shape[1])[scores.argmax(axis=1)], np.ones(both.size)
-        else:
-            thresholds = f1_thresholds(validation_scores, self._validation.label)
-            # None was found for a label that no image of validation has.
-            called, thresholds = scores, np.where(np.isnan(thresholds), 0.5, thresholds)
-
-        def f1_macro(rows: np.ndarray) -> float:
-            return f1(called[rows][:, both], label[rows][:, both], thresholds=thresholds[both])[
-                "macro"
-            ]
-
-        statistics: dict[str, Statistic] = {
-            "auc_macro": areas.macro,
-            "auc_micro": areas.micro,
-            "f1_macro": f1_macro,
-        }
-        if self._exclusive:
-            statistics["accuracy"] = lambda rows: accuracy(scores[rows], label[rows])
-        return statistics
+            values = {
+                f"{row}/accuracy": classification.correct(of_split[None], label)
+                for row, (of_split, _) in scores.items()
+            }
+        kept = {row: of_split[None] for row, (of_split, _) in scores.items()}
+        return Part(numbers, self._table(numbers, label), values, kept)
 
     def _known(self, label: np.ndarray) -> np.ndarray:
         """The labels as the loss sees them: a class is known where all of its row is."""
@@ -145,7 +145,7 @@ class ClassificationEvaluation:
         return np.where(np.isnan(label).any(axis=1, keepdims=True), np.nan, label)
 
     def _table(self, numbers: Numbers, label: np.ndarray) -> str:
-        lines = block(numbers, rows=ROWS, columns=COLUMNS)
+        lines = classification.table(numbers, rows=ROWS)
         of_labels = {
             f"classifier/auc/{name}": numbers.get(f"classifier/auc/{name}")
             for name in self._label_names
@@ -155,24 +155,13 @@ class ClassificationEvaluation:
             rows={f"classifier/auc/{name}": name for name in self._label_names},
             columns={"auc": "AUC"},
         )
-        for name, column in zip(self._label_names, label.T, strict=True):
-            values = np.unique(column[~np.isnan(column)])
-            if values.size < 2:
-                has = f"it is {values[0]:g} wherever it is known" if values.size else "unknown"
-                lines.append(f"{name}: left out of macro means ({has} in the test split)")
-        return "\n".join(lines)
+        return "\n".join([*lines, *classification.left_out(label, self._label_names)])
 
 
 ROWS = {
     "classifier": "classifier",
     "prior": "prior (shares in training)",
     "classifier-prior": "classifier - prior",
-}
-COLUMNS = {
-    "auc_macro": "macro AUC",
-    "auc_micro": "micro AUC",
-    "accuracy": "accuracy",
-    "f1_macro": "macro F1",
 }
 
 
@@ -241,12 +230,8 @@ def make_predictor(
     predict = jax.jit(method.predict, out_shardings=replicated(mesh))
 
     def run(params: Params, state: State, batches: Iterable[Batch]) -> np.ndarray:
-        found = []
-        for batch in batches:
-            real = batch["weight"] > 0
-            of_batch = predict(params, state, place_batch(batch, batch_sharding(mesh)))
-            found.append(np.asarray(of_batch)[real])
-        return np.concatenate(found)
+        of_batch = functools.partial(predict, params, state)
+        return np.concatenate([found for _, (found,) in walk(batches, of_batch, mesh=mesh)])
 
     return run
 

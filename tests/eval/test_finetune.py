@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
-from gazax.eval.encode import load_split
+from gazax.eval.encode import load_split, walk
 from gazax.eval.finetune import ClassificationEvaluation, make_predictor
 from gazax.train import sharding
 from gazax.typing import InputError
@@ -122,7 +122,8 @@ def test_numbers_of_classes_are_scikit_learns(of_classes, weights, load, mesh):
         assert difference == pytest.approx(parts[0] - parts[1])
     for words in ("macro AUC", "macro F1", "prior (shares in training)", *NAMES):
         assert words in report.table
-    assert report.pictures["attention"].shape == test.gaze.shape
+    _, (attention,) = next(walk(test.batches(), report.pictures["attention"], mesh=mesh))
+    assert attention.shape == (4, 32, 32)
 
 
 def test_thresholds_of_labels_come_from_validation(of_labels, weights, load, mesh):
