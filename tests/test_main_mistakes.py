@@ -56,7 +56,7 @@ def test_a_mistake_ends_in_one_line_without_a_traceback(env, tmp_path, flags, co
         (
             dict(data__name="gaze_folder", data__root="tests"),
             CONFIG,
-            "the data set has no argument count, image_size, seed",
+            "the data set has no argument contrast, count, image_size, lesions, seed",
         ),
         (dict(method__temperature=0.0), CONFIG, "config.method.temperature is 0.0; it must"),
         (dict(optim__learning_rate=-1.0), CONFIG, "config.optim.learning_rate is -1.0"),

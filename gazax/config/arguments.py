@@ -121,7 +121,7 @@ def did_you_mean(word: str, known: Sequence[str] | Mapping[str, Any]) -> str:
 
 def load_beside(file: str, spec: str) -> ConfigDict:
     """`load` of a config that lies in the folder of ``file``: how configs build on each other."""
-    return load(str(pathlib.Path(file).with_name(spec)))
+    return load(str(pathlib.Path(file).parent / spec))
 
 
 def of_run(folder: str) -> ConfigDict:

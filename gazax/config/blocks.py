@@ -107,6 +107,7 @@ def gazat(config: ConfigDict) -> None:
     config.method.attention = "rows"  # rows | rollout | energy | grad_cam | module
     config.method.grad_cam_weights = "constant"  # ours: first order; differentiated: second
     config.method.module_dim = 64  # ours: hidden channels of the attention module
+    config.method.pooling = "backbone"  # §2.3 | attention | both
     config.method.levels = (1, 2, 3)  # ours: every level but the first
     config.method.level_weights = (1 / 3, 1 / 3, 1 / 3)  # ours
     config.method.distance = "kl"  # §2.3.3
@@ -119,6 +120,23 @@ def gazat(config: ConfigDict) -> None:
     # None: the last step counts. Attention against gaze would choose an early step, by chance,
     # for the controls that are not trained on it, and what follows would be compared unfairly.
     config.eval.monitor = ()
+
+
+def simclr(config: ConfigDict) -> None:
+    """SimCLR in the place of GazAT, over the same backbone and projector."""
+    gazat = config.method
+    config.data.gaze = "none"
+    # ours, as the learning rate: chosen on validation by configs/baselines/simclr_tuning.py
+    config.views.standard.update(crop=(0.5, 1.0))
+    config.optim.learning_rate = 3e-4  # at 2e-3 the features collapse
+    config.views.strong.update(cutout_count=0)  # as published: no cut-out
+    config.method = ConfigDict()
+    config.method.name = "simclr"
+    config.method.projector = ConfigDict(gazat.projector.to_dict())
+    config.method.temperature = 0.1  # ours
+    config.method.attention = "rows"  # rows | energy
+    config.method.pooling = gazat.pooling  # the same features are compared
+    config.method.levels = gazat.levels
 
 
 def transfer(*, data: str, init_from: str, random: bool, model: str) -> ConfigDict:
@@ -182,6 +200,7 @@ def small_vit() -> ConfigDict:
     model.width = 96
     model.depth = 4
     model.num_heads = 3
+    model.stem = "patch"  # patch | conv
     model.dtype = "float32"
     model.remat = False
     return model

@@ -66,9 +66,9 @@ def use_data(config: ConfigDict, name: str) -> None:
 
 def _phantom(data: ConfigDict) -> None:
     data.labels = ("normal", "pneumonia", "heart_failure")
-    data.source = dict(count=1200, image_size=128, seed=0)
+    data.source = dict(count=1200, image_size=128, seed=0, contrast=1.0, lesions=2.0)
     data.max_readers = 3  # each image is read by three of the simulated readers
-    data.max_fixations = 384
+    data.max_fixations = 512  # readers dwell longer where lesions are plain to see
 
 
 def _gaze_folder(data: ConfigDict) -> None:

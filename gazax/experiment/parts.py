@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 from flax import linen as nn
 from ml_collections import ConfigDict
 
@@ -16,6 +17,7 @@ from gazax.eval.finetune import check_counts
 from gazax.methods import Method
 from gazax.models.decoders import LinearDecoder, UNetDecoder
 from gazax.models.heads import AttentionModule, Classifier, Projector
+from gazax.train import optim
 from gazax.typing import InputError
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
@@ -68,8 +70,7 @@ def resolve(config: ConfigDict, records: Records) -> None:
         counts = records.summary["splits"]["train"]["labels"]
         check_counts({name: counts[name] for name in config.data.labels})
     if config.method.get("task") == "":
-        every = set(config.data.labels) == set(records.label_names)
-        config.method.task = "multiclass" if records.one_hot and every else "multilabel"
+        config.method.task = "multiclass" if exclusive(config, records) else "multilabel"
     if config.train.epochs:
         images = records.num_examples("train")
         config.train.steps = math.ceil(config.train.epochs * images / config.train.batch_size)
@@ -78,6 +79,11 @@ def resolve(config: ConfigDict, records: Records) -> None:
         config.train[key] = config.train[key] or epoch
     if config.train.steps < 1:
         raise InputError("config.train.steps is 0 and so is config.train.epochs; set one.")
+
+
+def exclusive(config: ConfigDict, records: Records) -> bool:
+    """Whether the config's labels are the classes of one question: one an image, and no more."""
+    return records.one_hot and set(config.data.labels) == set(records.label_names)
 
 
 def build_method(config: ConfigDict) -> Method:
@@ -108,6 +114,10 @@ def _of_gazat(settings: dict[str, Any], num_labels: int, dtype: Any) -> dict[str
     }
 
 
+def _of_simclr(settings: dict[str, Any], num_labels: int, dtype: Any) -> dict[str, nn.Module]:
+    return {"projector": Projector(**settings.pop("projector"), dtype=dtype)}
+
+
 def _of_supervised(settings: dict[str, Any], num_labels: int, dtype: Any) -> dict[str, nn.Module]:
     return {"head": Classifier(num_labels)}
 
@@ -119,10 +129,32 @@ def _of_segmentation(settings: dict[str, Any], num_labels: int, dtype: Any) -> d
 
 PARTS = {
     "gazat": _of_gazat,
+    "simclr": _of_simclr,
     "supervised": _of_supervised,
     "segmentation": _of_segmentation,
 }
 """What each method takes besides the backbone; takes from its settings what it builds from."""
+
+
+def build_optimizer(
+    config: ConfigDict, backbone: Any
+) -> tuple[optax.Schedule, optax.GradientTransformation]:
+    """The learning rate by step, and what makes updates of gradients with it."""
+    settings, steps = config.optim, config.train.steps
+    schedule = optim.cosine_schedule(
+        learning_rate=settings.learning_rate,
+        warmup_steps=round(settings.warmup_fraction * steps),
+        total_steps=steps,
+    )
+    tx = optim.adamw(
+        schedule,
+        weight_decay=settings.weight_decay,
+        clip_norm=settings.clip_norm,
+        layer_decay=settings.layer_decay,
+        layer_of=backbone.layer_of,
+        num_layers=backbone.num_layers,
+    )
+    return schedule, tx
 
 
 def gaze_settings(config: ConfigDict) -> GazeSettings:

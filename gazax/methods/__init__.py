@@ -6,11 +6,17 @@ from gazax.config import choose
 from gazax.methods.base import Method
 from gazax.methods.gazat import GazAT
 from gazax.methods.segmentation import Segmentation
+from gazax.methods.simclr import SimCLR
 from gazax.methods.supervised import Supervised
 
-METHODS = {"gazat": GazAT, "segmentation": Segmentation, "supervised": Supervised}
+METHODS = {
+    "gazat": GazAT,
+    "segmentation": Segmentation,
+    "simclr": SimCLR,
+    "supervised": Supervised,
+}
 
-__all__ = ["METHODS", "GazAT", "Method", "Segmentation", "Supervised", "build"]
+__all__ = ["METHODS", "GazAT", "Method", "Segmentation", "SimCLR", "Supervised", "build"]
 
 
 def build(name: str, **kwargs: Any) -> Method:

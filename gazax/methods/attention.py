@@ -19,12 +19,16 @@ from jaxtyping import Array, Float
 from gazax.methods.base import Params
 from gazax.ops.attention import activation_energy, grad_cam, rollout
 from gazax.ops.gaze import to_density
+from gazax.ops.image import area_pool
 from gazax.typing import InputError
 
 Out = dict[str, Any]
 Maps = list[Float[Array, "b _ _"]]
 
 SOURCES = ("rows", "rollout", "energy", "grad_cam", "module")
+POOLINGS = ("backbone", "attention", "both")
+"""Which features stand for an image: those that the backbone pools, its last feature map pooled by
+the attention, or both side by side."""
 GRADIENTS = ("constant", "differentiated")
 """Whether a Grad-CAM map's channel weights are constants (first order) or are differentiated."""
 SOFTNESS = 0.5
@@ -137,3 +141,24 @@ def mean_density(maps: Maps) -> Float[Array, "b h w"]:
         return jax.vmap(to_density)(one)
 
     return jnp.stack([enlarged(one) for one in maps]).mean(axis=0)
+
+
+def pool(out: Out, maps: Maps, pooling: str) -> Float[Array, "b d"]:
+    """The features of each image.
+
+    Args:
+      out: what the backbone gives out.
+      maps: where it looks; by attention, a cell counts by their mean density's share of its area.
+      pooling: one of `POOLINGS`; 'both' is twice as wide as the others.
+    """
+    if pooling == "backbone":
+        return out["features"]
+    feature_map = out["feature_map"]
+    _, height, width, _ = feature_map.shape
+    weight = jax.vmap(lambda one: to_density(area_pool(one, size=(height, width))))(
+        mean_density(maps)
+    )
+    looked_at = jnp.einsum("bhw,bhwd->bd", weight, feature_map.astype(jnp.float32))
+    if pooling == "attention":
+        return looked_at
+    return jnp.concatenate([out["features"], looked_at], axis=1)

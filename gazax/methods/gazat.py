@@ -19,12 +19,14 @@ from gazax.losses.contrastive import unit_rows
 from gazax.losses.parallel import gather, masked_mean
 from gazax.methods.attention import (
     GRADIENTS,
+    POOLINGS,
     SOURCES,
     Maps,
     check_source,
     grad_cam_maps,
     mean_density,
     plain_maps,
+    pool,
     with_source,
 )
 from gazax.methods.backbone import apply_backbone, init_backbone, zero_perturbations
@@ -68,6 +70,9 @@ class GazAT:
       attention: where the model looks, one of `gazax.methods.attention.SOURCES`; Grad-CAM is of
         the similarity of an image's two views.
       grad_cam_weights: 'constant' or 'differentiated' (`grad_cam_maps`).
+      pooling: what is contrasted, and the features that are given out, one of `POOLINGS`: by
+        attention, which is aligned, gaze decides what counts. The attention module always gates
+        what is pooled; 'both' then sets the backbone's own features beside it.
       levels: whose attention is aligned; negative ones count from the last.
       level_weights: lambda_l, one a level.
       distance: D, 'kl' or 'l2'.
@@ -99,6 +104,7 @@ class GazAT:
     attention: str = "rows"
     grad_cam_weights: str = "constant"
     attention_module: nn.Module | None = None
+    pooling: str = "backbone"
     regions: str = "soft"
     top_fraction: float = 0.25
     positives: str = "view"
@@ -111,8 +117,14 @@ class GazAT:
         choose("method.distance", self.distance, ("kl", "l2"))
         choose("method.attention", self.attention, SOURCES)
         choose("method.grad_cam_weights", self.grad_cam_weights, GRADIENTS)
+        choose("method.pooling", self.pooling, POOLINGS)
         choose("method.regions", self.regions, REGIONS)
         choose("method.positives", self.positives, POSITIVES)
+        if self.attention == "grad_cam" and self.pooling != "backbone":
+            raise InputError(
+                f"method.pooling='{self.pooling}' pools by the attention, and Grad-CAM is taken of "
+                "what was pooled: take pooling=backbone, or another attention."
+            )
         if not 0 < self.top_fraction <= 1:
             raise InputError(f"method.top_fraction is {self.top_fraction}; it lies in (0, 1].")
         if len(self.levels) != len(self.level_weights):
@@ -141,6 +153,8 @@ class GazAT:
             )
             (_, features), module = made
             params["attention_module"] = module["params"]
+        if self.pooling == "both":  # as wide as what `_look` gives
+            features = jnp.concatenate([features, features], axis=1)
         projector: Any = self.projector.init(rng_projector, features)
         params["projector"] = projector["params"]
         return params, state
@@ -255,8 +269,11 @@ class GazAT:
                 out["feature_map"],
             )
             maps, features = applied
+            if self.pooling == "both":
+                features = jnp.concatenate([out["features"], features], axis=1)
         else:
             maps = plain_maps(out, self.attention, self.levels)
+            features = pool(out, maps, self.pooling)
         return Seen(maps, features, out["feature_map"], project(features)), state
 
     def _normalize(self, image: Float[Array, "n h w 1"]) -> Float[Array, "n h w 1"]:

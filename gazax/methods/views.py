@@ -1,4 +1,4 @@
-"""The two views that GazAT contrasts, drawn for each example from its place in the stream."""
+"""The two views of an image that are contrasted, drawn from its place in the stream."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -66,6 +66,34 @@ def gaze_views(
     views = jax.vmap(both)(keys, to_float(batch["image"]), gaze, batch["content"])
     image, gaze, content = (rearrange(x, "b v ... -> (b v) ...") for x in views)
     return Views(image, gaze, content, gaze.max(axis=(1, 2)) > 0)
+
+
+def augmented_views(
+    batch: Batch, rng: Key, *, standard: Mapping[str, Any], strong: Mapping[str, Any]
+) -> Float[Array, "b2 h w 1"]:
+    """Two views of every image side by side, each a strong transform of a standard view.
+
+    Args:
+      batch: images, their content and their places.
+      rng: the step's key.
+      standard, strong: strengths, as `standard_view` and `strong_transform` take them.
+
+    Returns:
+      In [0, 1].
+    """
+
+    def both(keys: Array, image: Array, content: Array) -> Array:
+        nothing = jnp.zeros((*image.shape[:2], 0))
+
+        def view(rng_standard: Key, rng_strong: Key) -> Array:
+            moved, _, mask = standard_view(rng_standard, image, nothing, content, **standard)
+            return strong_transform(rng_strong, moved, mask, **strong)
+
+        return jnp.stack([view(keys[0], keys[1]), view(keys[2], keys[3])])
+
+    keys = keys_by_place(rng, batch["place"], views=4)
+    views = jax.vmap(both)(keys, to_float(batch["image"]), jnp.asarray(batch["content"]))
+    return rearrange(views, "b v ... -> (b v) ...")
 
 
 def own_gaze(batch: Batch) -> Float[Array, "b h w"]:

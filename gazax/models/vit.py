@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from gazax.models.stem import ConvStem
 from gazax.typing import InputError, Size
 
 VARIANTS: dict[str, dict[str, int]] = {
@@ -137,6 +138,7 @@ class ViT(nn.Module):
       num_classes: columns of the output; 0 = no head, the output is the features.
       pool: what the features are: "cls", the class token, or "avg", the mean of the patch tokens;
         of the tokens after the final norm in both.
+      stem: "patch", one convolution of a patch, or "conv", `ConvStem`, under the same name.
       attention: "rows", or "full" to get the whole matrices too (b heads n n each block).
       dtype: of the computation. Parameters, softmax, attention maps, final norm, head and
         everything returned are float32.
@@ -172,6 +174,7 @@ class ViT(nn.Module):
     mlp_dim: int
     num_classes: int = 0
     pool: str = "cls"
+    stem: str = "patch"
     attention: str = "rows"
     dtype: Dtype = jnp.float32
     remat: bool = False
@@ -247,6 +250,8 @@ class ViT(nn.Module):
                 f"an image of {height}x{width} px does not divide into patches of "
                 f"{patch_h}x{patch_w} px; choose an image size that is a multiple of the patch"
             )
+        if self.stem == "conv":
+            return ConvStem(self.width, self.patch_size, self.dtype, name="patch_embed")(image)
         return nn.Conv(
             self.width,
             self.patch_size,
@@ -281,6 +286,7 @@ def make_vit(
     mlp_dim: int | None = None,
     num_classes: int = 0,
     pool: str = "cls",
+    stem: str = "patch",
     attention: str = "rows",
     dtype: Dtype = jnp.float32,
     remat: bool = False,
@@ -291,7 +297,7 @@ def make_vit(
       variant: "<size>/<patch size in px>" with a size of `VARIANTS`; None = all sizes are given.
       patch_size: px, or (h, w); like the four below, it overrides the variant's.
       width, depth, num_heads, mlp_dim: see `ViT`; mlp_dim is 4 * width where nothing says it.
-      num_classes, pool, attention, dtype, remat: see `ViT`.
+      num_classes, pool, stem, attention, dtype, remat: see `ViT`.
 
     Raises:
       InputError: the variant is unknown, a size is missing, or the values do not fit together.
@@ -323,6 +329,7 @@ def make_vit(
         )
     for name, value, known in (
         ("pool", pool, ("cls", "avg")),
+        ("stem", stem, ("patch", "conv")),
         ("attention", attention, ("rows", "full")),
     ):
         if value not in known:
@@ -331,6 +338,7 @@ def make_vit(
         **sizes,
         num_classes=num_classes,
         pool=pool,
+        stem=stem,
         attention=attention,
         dtype=dtype,
         remat=remat,

@@ -7,7 +7,7 @@ import pytest
 
 from gazax.methods import METHODS, GazAT, build
 from gazax.models import build as build_model
-from gazax.models.heads import Projector
+from gazax.models.heads import AttentionModule, Projector
 from gazax.typing import InputError
 from tests.batches import tiny_batch
 from tests.methods.descent import descend
@@ -42,7 +42,7 @@ def loss_of(method, params, batch, rng):
 def test_unknown_method_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="did you mean 'gazat'"):
         build("gazatt")
-    assert list(METHODS) == ["gazat", "segmentation", "supervised"]
+    assert list(METHODS) == ["gazat", "segmentation", "simclr", "supervised"]
 
 
 def test_total_is_the_weighted_sum_of_its_terms(rng):
@@ -146,3 +146,40 @@ def test_a_level_that_the_backbone_lacks_is_named(rng):
 def test_method_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         make().alpha = 2.0
+
+
+def encoded(method, batch, rng):
+    params, state = method.init(rng, batch)
+    image = (jnp.asarray(batch["image"]) / 255 - 0.5) / 0.25
+    _, out = method.backbone.apply({"params": params["backbone"]}, image)
+    features, attention = jax.jit(method.encode)(params, state, batch)
+    return features, attention, out
+
+
+def test_pooling_by_attention_weights_each_cell_by_its_share(rng):
+    features, attention, out = encoded(make(pooling="attention"), tiny_batch(4), rng)
+    expected = np.einsum("bhw,bhwd->bd", attention, out["feature_map"])
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_pooling_by_both_puts_the_backbones_features_first(rng):
+    features, attention, out = encoded(make(pooling="both"), tiny_batch(4), rng)
+    looked_at = np.einsum("bhw,bhwd->bd", attention, out["feature_map"])
+    expected = np.concatenate([out["features"], looked_at], axis=1)
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_modules_gated_features_can_stand_beside_the_backbones(rng):
+    method = make(attention="module", attention_module=AttentionModule(8), pooling="both")
+    batch = tiny_batch(4)
+    params, state = method.init(rng, batch)
+    features, _ = jax.jit(method.encode)(params, state, batch)
+    features_of_both, _ = jax.jit(make().encode)(make().init(rng, batch)[0], {}, batch)
+    np.testing.assert_allclose(features[:, :16], features_of_both, rtol=1e-4, atol=1e-6)
+    assert features.shape == (4, 32)
+    assert np.abs(features[:, 16:] - features[:, :16]).min(axis=1).max() > 1e-3
+
+
+def test_pooling_by_grad_cam_of_what_is_pooled_is_refused():
+    with pytest.raises(InputError, match="pooling=backbone"):
+        make(attention="grad_cam", pooling="both")
