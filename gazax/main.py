@@ -38,10 +38,15 @@ def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
     """The run, from data to table."""
     from gazax.train.preemption import Preemption
 
+    if "variants" in config:
+        raise InputError(
+            f"'{spec}' is a sweep of several runs: python -m gazax.sweep --config={spec} --out=DIR."
+        )
     with Preemption() as preemption:  # before the imports, which take seconds
         import jax
         from etils import epath
 
+        from gazax.experiment.compilation import use_compilation_cache
         from gazax.experiment.run import Run
 
         config_lib.check_json()
@@ -63,6 +68,7 @@ def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
 
 def run_stages(config: ConfigDict, folder: "epath.Path", preemption: "Preemption") -> int:
     """The stages of a config, each in its folder of the workdir; returns the exit code."""
+    from gazax.experiment.compilation import use_compilation_cache
     from gazax.experiment.run import Run
     from gazax.train import stages, workdir
 
@@ -120,21 +126,6 @@ def default_workdir(spec: str, overrides: dict[str, Any]) -> str:
         text = json.dumps(overrides, sort_keys=True, default=list)
         parts.append(hashlib.sha256(text.encode()).hexdigest()[:8])
     return os.path.join("runs", "-".join(parts))
-
-
-def use_compilation_cache(config: ConfigDict) -> None:
-    """Keeps compiled programs beside the records, so that a second start need not compile."""
-    import jax
-
-    from gazax import data
-
-    folder = data.cache_folder(config.data.cache or None) / "xla"
-    jax.config.update(
-        "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(folder)
-    )
-    # Small programs too: a step is one large one, but a start compiles dozens of small ones.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def write_numbers(folder: "epath.Path") -> None:

@@ -1,5 +1,6 @@
 """One run, put together from its config and led from data to table."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -23,8 +24,9 @@ from gazax.eval.segmentation import SegmentationEvaluation
 from gazax.experiment import parts
 from gazax.experiment.check import check
 from gazax.methods import Method
-from gazax.train import init_from, loop, optim, sharding, workdir
-from gazax.train.checkpoint import Checkpoints
+from gazax.methods.base import Params, State
+from gazax.train import init_from, loop, sharding, workdir
+from gazax.train.checkpoint import MANIFEST, Checkpoints
 from gazax.train.preemption import Preemption
 from gazax.train.state import TrainState
 from gazax.typing import InputError
@@ -36,6 +38,22 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
 }
 NEEDS = {"classification": "supervised", "segmentation": "segmentation"}
 """What an evaluation can measure only; the others measure any method."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """Of one checkpoint."""
+
+    params: Params
+    state: State
+    step: int
+    identity: str
+    """Other weights have another."""
+
+    @property
+    def both(self) -> tuple[Params, State]:
+        """As a method takes them."""
+        return self.params, self.state
 
 
 class Run:
@@ -52,9 +70,9 @@ class Run:
         self, config: ConfigDict, folder: epath.Path, *, source: str | init_from.Source
     ) -> None:
         check(config)
-        self._config = config
+        self.config = config
         self.folder = folder
-        self._mesh = mesh = sharding.make_mesh(fsdp=config.train.fsdp)
+        self.mesh = mesh = sharding.make_mesh(fsdp=config.train.fsdp)
         sharding.check_divisible("train.batch_size", config.train.batch_size, mesh)
         sharding.check_divisible("eval.batch_size", config.eval.batch_size, mesh)
         suite = config_lib.choose("eval.suite", config.eval.suite, EVALUATIONS)
@@ -66,13 +84,14 @@ class Run:
         self._suite = suite
         self._missing: InputError | None = None
         self._source = self._load_source(source) if isinstance(source, str) else source
-        self._records: Records = parts.prepare(config)
-        parts.resolve(config, self._records)
-        self._method: Method = parts.build_method(config)
+        self.records: Records = parts.prepare(config)
+        parts.resolve(config, self.records)
+        self.method: Method = parts.build_method(config)
+        self._schedule, self._tx = parts.build_optimizer(config, self.method.backbone)
         self._sizes = parts.sizes(config)
         # Refuses readers that nobody knows and images that hold more than a batch does.
         self._examples = pipeline.train_examples(
-            self._records.source("train"),
+            self.records.source("train"),
             seed=config.seed,
             gaze=parts.gaze_settings(config),
             sigma_fraction=config.data.sigma_fraction,
@@ -91,7 +110,7 @@ class Run:
             state=zeros(described.method_state),
             name=str(self.folder),
             identity="",
-            config=self._config.to_dict(),
+            config=self.config.to_dict(),
         )
 
     @property
@@ -105,7 +124,7 @@ class Run:
         summary = workdir.read_summary(self.folder)
         if not summary:
             return None
-        train = self._config.train
+        train = self.config.train
         stopped = summary["stopped_early"] and summary["patience"] == train.patience
         return summary if stopped or summary["step"] >= train.steps else None
 
@@ -116,33 +135,33 @@ class Run:
         described = self._start.described
         workdir.claim(self.folder, *self._identity)
         workdir.lock(self.folder)
-        known = self._records.summary
+        known = self.records.summary
         print(
-            f"{self.folder}: {self._config.data.name}, {known['images']} images of "
+            f"{self.folder}: {self.config.data.name}, {known['images']} images of "
             f"{known['patients']} patients, {known['images_without_gaze']} without gaze; "
             f"{count_parameters(described.params):,} parameters; "
             f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             flush=True,
         )
         if self._source is not None:
-            left = init_from.left_behind(self._source, parts.init_scopes(self._config))
+            left = init_from.left_behind(self._source, parts.init_scopes(self.config))
             behind = f", without its {', '.join(left)}" if left else ""
             print(f"weights from {self._source.name}{behind}", flush=True)
 
     def train(self, preemption: Preemption) -> loop.Outcome:
         """Trains from wherever the workdir is to the end, or until it is interrupted."""
-        train = self._config.train
+        train = self.config.train
         return loop.train(
-            self._method,
+            self.method,
             self._tx,
             self._schedule,
             start=self._start,
             batches=self._train_batches,
-            example_ids=self._records.image_ids,
+            example_ids=self.records.image_ids,
             batch_size=train.batch_size,
             steps=train.steps,
-            seed=self._config.seed,
-            mesh=self._mesh,
+            seed=self.config.seed,
+            mesh=self.mesh,
             parallel=train.parallel,
             workdir=self.folder,
             cadence=loop.Cadence(
@@ -153,7 +172,7 @@ class Run:
                 patience=train.patience,
             ),
             evaluate=self._evaluate,
-            monitor=self._config.eval.monitor,
+            monitor=self.config.eval.monitor,
             preemption=preemption,
         )
 
@@ -161,17 +180,17 @@ class Run:
         """Test numbers of the best step beside step 0; pictures; `summary.json`."""
         best = outcome.state
         if outcome.best_step != outcome.step:
-            checkpoints = Checkpoints(self.folder / "checkpoints", keep=self._config.train.keep)
+            checkpoints = Checkpoints(self.folder / "checkpoints", keep=self.config.train.keep)
             best, _ = checkpoints.restore(outcome.best_step, self._start.described)
             checkpoints.close()
         first = self._start.fresh()
-        test = self._split("test")
+        test = self.split("test")
         report = self._evaluation.on_test(
             (best.params, best.method_state), (first.params, first.method_state), test
         )
-        phantom = self._config.data.name == "phantom"
+        phantom = self.config.data.name == "phantom"
         stopped = ", stopped early" if outcome.stopped_early else ""
-        chosen = "chosen on validation" if self._config.eval.monitor else "the last one"
+        chosen = "chosen on validation" if self.config.eval.monitor else "the last one"
         title = (
             f"{'phantom numbers (simulated images and gaze), ' if phantom else ''}"
             f"test split: {len(test.index)} images of {len(set(test.patient))} patients, "
@@ -182,7 +201,7 @@ class Run:
             "step": outcome.step,
             "best_step": outcome.best_step,
             "stopped_early": outcome.stopped_early,
-            "patience": self._config.train.patience,
+            "patience": self.config.train.patience,
             "split": "test",
             "phantom_numbers": phantom,
             "images": len(test.index),
@@ -194,14 +213,71 @@ class Run:
             self.folder / "images",
             test,
             report.pictures,
-            image_ids=self._records.image_ids,
-            count=self._config.eval.overlays,
+            image_ids=self.records.image_ids,
+            count=self.config.eval.overlays,
+            mesh=self.mesh,
         )
         workdir.write_json(self.folder / "summary.json", summary)
         return summary
 
+    def split(self, name: str, *, gaze: bool = True) -> Split:
+        """A split as an evaluation wants it, read once.
+
+        Args:
+          name: train, validation or test.
+          gaze: whether to render it, for `Split.has_gaze` and `Split.mean_gaze_map`.
+        """
+        batches = functools.partial(
+            pipeline.evaluation_batches,
+            self.records.source(name),
+            batch_size=self.config.eval.batch_size,
+            sigma_fraction=self.config.eval.sigma_fraction,
+            **self._sizes,
+        )
+        return load_split(
+            batches,
+            patient_ids=np.asarray(self.records.patient_ids),
+            mesh=self.mesh,
+            gaze=gaze,
+        )
+
+    def trained(self, which: str) -> Weights:
+        """The weights of a checkpoint of this run's workdir, on its devices.
+
+        Args:
+          which: 'best' or 'last', as `init_from.load_source` has them.
+
+        Raises:
+          InputError: the workdir holds another run, or none that has saved a checkpoint.
+        """
+        workdir.check_claim(self.folder, *self._identity)
+        if not any((self.folder / "checkpoints").glob(f"*/{MANIFEST}")):
+            raise InputError(
+                f"workdir '{self.folder}' has no checkpoint yet; let its run go on until it has "
+                f"saved (every {self.config.train.checkpoint_every} steps)."
+            )
+        source = init_from.load_source(self.folder, which=which)
+        params, state = jax.device_put(
+            (source.params, source.state), sharding.replicated(self.mesh)
+        )
+        step = int(epath.Path(source.name).name)
+        return Weights(params=params, state=state, step=step, identity=source.identity)
+
+    @property
+    def missing(self) -> InputError | None:
+        """Why the weights that a finished run began with cannot be read, or None."""
+        return self._missing
+
+    @property
+    def untrained(self) -> tuple[Params, State] | None:
+        """The weights at step 0; None where those that it began with are gone."""
+        if self._missing:
+            return None
+        first = self._start.fresh()
+        return first.params, first.method_state
+
     def _load_source(self, path: str) -> init_from.Source | None:
-        which = config_lib.choose("init_from.which", self._config.init_from.which, ("best", "last"))
+        which = config_lib.choose("init_from.which", self.config.init_from.which, ("best", "last"))
         if not path:
             return None
         try:
@@ -216,49 +292,27 @@ class Run:
     def _identity(self) -> tuple[dict[str, Any], str, str | None]:
         """What makes this run another one: its config, its data, the weights it begins with."""
         weights = self._source.identity if self._source else None
-        if self._source is None and self._config.init_from.path:
+        if self._source is None and self.config.init_from.path:
             weights = workdir.read_config(self.folder)["weights_fingerprint"]
-        return self._config.to_dict(), self._records.content_hash, weights
-
-    @functools.cached_property
-    def _schedule(self):
-        train, settings = self._config.train, self._config.optim
-        return optim.cosine_schedule(
-            learning_rate=settings.learning_rate,
-            warmup_steps=round(settings.warmup_fraction * train.steps),
-            total_steps=train.steps,
-        )
-
-    @functools.cached_property
-    def _tx(self):
-        settings = self._config.optim
-        backbone: Any = self._method.backbone
-        return optim.adamw(
-            self._schedule,
-            weight_decay=settings.weight_decay,
-            clip_norm=settings.clip_norm,
-            layer_decay=settings.layer_decay,
-            layer_of=backbone.layer_of,
-            num_layers=backbone.num_layers,
-        )
+        return self.config.to_dict(), self.records.content_hash, weights
 
     @functools.cached_property
     def _start(self) -> loop.Start:
-        settings = self._config.init_from
+        settings = self.config.init_from
         initialise = None
         if self._source is not None:
             initialise = functools.partial(
                 init_from.initialise,
                 source=self._source,
-                scopes=parts.init_scopes(self._config),
+                scopes=parts.init_scopes(self.config),
                 fresh=settings.fresh,
             )
         return loop.make_start(
-            self._method,
+            self.method,
             self._tx,
-            config_lib.batch_spec(self._config),
-            mesh=self._mesh,
-            seed=self._config.seed,
+            config_lib.batch_spec(self.config),
+            mesh=self.mesh,
+            seed=self.config.seed,
             initialise=initialise,
         )
 
@@ -266,38 +320,23 @@ class Run:
         """This process's training stream, from a count of examples already taken."""
         return pipeline.train_batches(
             self._examples,
-            global_batch_size=self._config.train.batch_size,
+            global_batch_size=self.config.train.batch_size,
             start=start,
-            num_threads=self._config.data.num_threads,
-            num_workers=self._config.data.num_workers,
-        )
-
-    def _split(self, name: str) -> Split:
-        """A split as the evaluation wants it."""
-        batches = functools.partial(
-            pipeline.evaluation_batches,
-            self._records.source(name),
-            batch_size=self._config.eval.batch_size,
-            sigma_fraction=self._config.eval.sigma_fraction,
-            **self._sizes,
-        )
-        return load_split(
-            batches,
-            patient_ids=np.asarray(self._records.patient_ids),
-            mesh=self._mesh,
-            # A classifier is measured by labels alone; only pictures of the test split want gaze.
-            maps=self._config.eval.suite != "classification" or name == "test",
+            num_threads=self.config.data.num_threads,
+            num_workers=self.config.data.num_workers,
         )
 
     @functools.cached_property
     def _evaluation(self) -> Evaluation:
+        # Classifiers and segmentations are measured by labels and masks alone.
+        gaze = self.config.eval.suite == "pretraining"
         return self._suite(
-            self._method,
-            train=self._split("train"),
-            validation=self._split("validation"),
-            mesh=self._mesh,
-            seed=self._config.seed,
-            label_names=self._config.data.labels,
+            self.method,
+            train=self.split("train", gaze=gaze),
+            validation=self.split("validation", gaze=gaze),
+            mesh=self.mesh,
+            seed=self.config.seed,
+            label_names=self.config.data.labels,
         )
 
     def _evaluate(self, state: TrainState) -> dict[str, float]:
@@ -308,8 +347,8 @@ class Run:
     @functools.cached_property
     def _gradient_norms(self):
         return make_gradient_norms(
-            self._method,
+            self.method,
             next(self._train_batches(0)),
-            mesh=self._mesh,
-            seed=self._config.seed,
+            mesh=self.mesh,
+            seed=self.config.seed,
         )

@@ -158,7 +158,8 @@ def lock(workdir: epath.Path) -> None:
     _LOCKS.append(file)
 
 
-def _read(path: epath.Path) -> dict[str, Any]:
+def read_json(path: epath.Path) -> dict[str, Any]:
+    """An object that `write_json` wrote; a damaged file is an `InputError`."""
     try:
         found = json.loads(path.read_bytes())
         if not isinstance(found, dict):
@@ -186,7 +187,7 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str,
 def read_config(workdir: epath.Path) -> dict[str, Any]:
     """What `claim` wrote: `config`, `data_fingerprint` and `versions`."""
     path = workdir / "config.json"
-    found = _read(path)
+    found = read_json(path)
     if not {"config", "data_fingerprint"} <= found.keys():
         raise InputError(f"'{path}' is not a config of gazax; give another --workdir.")
     return found
@@ -195,4 +196,4 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
 def read_summary(workdir: epath.Path) -> dict[str, Any] | None:
     """What a finished run wrote last, or None."""
     path = workdir / "summary.json"
-    return _read(path) if path.exists() else None
+    return read_json(path) if path.exists() else None
