@@ -9,17 +9,21 @@ import pytest
 from gazax import config as config_lib
 from gazax.experiment import parts
 from gazax.experiment.check import RANGES, check
+from gazax.experiment.sweep_plan import make_plan
 from gazax.main import default_workdir
 from gazax.train import loop, optim, sharding
 from gazax.typing import InputError
 
 ROOT = pathlib.Path(__file__).parent.parent
-FILES = sorted((ROOT / "configs").rglob("*.py"))
+EVERY_FILE = sorted((ROOT / "configs").rglob("*.py"))
+SWEEPS = [file for file in EVERY_FILE if "variants" in config_lib.load(str(file))]
+FILES = [file for file in EVERY_FILE if file not in SWEEPS]
 PRETRAINING = ("", "smoke", "study", "data=gaze_folder,smoke", "data=reflacx")
 ARGUMENTS = {
     "gazat_vit": PRETRAINING,
     "gazat_resnet": (*PRETRAINING[1:4], "data=reflacx"),
     "gazat_transfer": ("smoke", "model=resnet,smoke"),
+    "simclr": ("smoke", "study", "data=reflacx"),
     "finetune_classification": ("", "model=resnet"),
     "finetune_segmentation": ("decoder=linear", "model=resnet,smoke"),
     "linear_probe": ("", "model=resnet"),
@@ -64,11 +68,27 @@ def test_every_number_of_a_config_has_a_range():
                     assert key in {*RANGES, *free}, f"{file}: {key}"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("file", EVERY_FILE, ids=lambda path: path.stem)
 def test_config_says_how_it_is_run_and_what_came_out(file):
     docstring = file.read_text().split('"""')[1]
-    assert "python -m gazax.main --config=configs/" in docstring
+    command = "sweep" if file in SWEEPS else "main"
+    assert f"python -m gazax.{command} --config=configs/" in docstring
     assert "2026-" in docstring or "not yet run" in docstring
+
+
+@pytest.mark.parametrize("arg", ["", "smoke"])
+@pytest.mark.parametrize("file", SWEEPS, ids=lambda path: path.stem)
+def test_sweep_can_be_run(file, arg, monkeypatch):
+    """Every config and override that it names is there, and is checked as a run's is."""
+    monkeypatch.chdir(ROOT)
+    plan = make_plan(config_lib.load(f"{file}:{arg}"))
+    if plan.split == "test":  # reported, and not only chosen by
+        assert len(plan.seeds) >= (2 if arg else 3)
+        assert any(variant.reference for variant in plan.variants)
+    if arg:
+        assert all("smoke" in variant.config for variant in plan.variants)
+    if plan.x_label:
+        assert any(variant.x is not None for variant in plan.variants)
 
 
 def test_a_workdir_hands_on_its_model_its_size_and_its_data(tmp_path):

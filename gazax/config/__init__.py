@@ -18,7 +18,7 @@ from gazax.config.arguments import (
     of_run,
     parse_arg,
 )
-from gazax.config.command import JSON, check_json, run
+from gazax.config.command import JSON, check_json, override, run
 from gazax.typing import InputError
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "load",
     "load_beside",
     "of_run",
+    "override",
     "parse_arg",
     "run",
 ]

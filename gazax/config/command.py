@@ -5,12 +5,12 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from absl import app, flags
 from absl import logging as absl_logging
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from gazax.config.arguments import did_you_mean, flatten, load
 from gazax.typing import InputError, RunError
@@ -89,9 +89,44 @@ def _parse_config(argv: list[str]) -> tuple[list[str], list[Any]]:
         )
     spec = specs[0].partition("=")[2]
     config = load(spec)
+    unparsed, values = _override(config, spec, rest, flags.FLAGS)
+    return unparsed, [config, spec, values]
+
+
+def override(config: ConfigDict, spec: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Sets each ``a.b=value`` in the config, typed as ``--config.a.b=value`` is on a command line.
+
+    Args:
+      config: changed in place.
+      spec: what it was loaded from, for messages.
+      overrides: one a key.
+
+    Returns:
+      The values by key.
+
+    Raises:
+      InputError: a key that does not exist or stands twice, a value of another type.
+    """
+    keys = [text.partition("=")[0] for text in overrides]
+    for text, key in zip(overrides, keys, strict=True):
+        if key == text:
+            raise InputError(f"the override '{text}' has no value; write {text}=VALUE.")
+        if keys.count(key) > 1:
+            raise InputError(f"config key '{key}' is overridden twice.")
+    try:
+        argv = ["", *(f"--config.{text}" for text in overrides)]
+        return _override(config, spec, argv, flags.FlagValues())[1]
+    except flags.Error as error:
+        raise InputError(f"{spec}: {error}.") from None
+
+
+def _override(
+    config: ConfigDict, spec: str, argv: list[str], flag_values: flags.FlagValues
+) -> tuple[list[str], dict[str, Any]]:
+    """Parses argv with the config's keys among the flags; returns what is left, and the values."""
     known = dict(flatten(config))
     overrides = {}
-    for argument in rest[1:]:
+    for argument in argv[1:]:
         if match := re.match(r"--?config\.([^=]+)", argument):
             key = match[1]
             if key not in known:
@@ -100,10 +135,11 @@ def _parse_config(argv: list[str]) -> tuple[list[str], list[Any]]:
                     f"known: {', '.join(sorted(known))}."
                 )
             overrides[key] = known[key]
-    config_flags.DEFINE_config_dict("config", config, lock_config=True, sys_argv=rest)
-    unparsed = flags.FLAGS(rest)  # once: a second time would append to every tuple
-    config = flags.FLAGS.config
-    values = dict(flatten(config))
+    config_flags.DEFINE_config_dict(
+        "config", config, flag_values=flag_values, lock_config=True, sys_argv=argv
+    )
+    unparsed = flag_values(argv)  # once: a second time would append to every tuple
+    values = dict(flatten(flag_values.config))
     for key, default in overrides.items():
         kinds = {type(item) for item in default} if isinstance(default, tuple) else set()
         if kinds and kinds != {type(item) for item in values[key]}:
@@ -112,7 +148,7 @@ def _parse_config(argv: list[str]) -> tuple[list[str], list[Any]]:
                 f"--config.{key}: expected {names} separated by commas, such as "
                 f"{','.join(map(str, default))}; found {values[key]}."
             )
-    return unparsed, [config, spec, {key: values[key] for key in overrides}]
+    return unparsed, {key: values[key] for key in overrides}
 
 
 def _fail(message: str, code: int) -> None:

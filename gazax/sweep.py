@@ -1,0 +1,146 @@
+"""Trains and evaluates variants of a config with several seeds, and compares them in one table.
+
+    python -m gazax.sweep --config=configs/ablations/components.py --out=DIR
+    python -m gazax.sweep --config=configs/ablations/components.py --out=DIR --print
+
+One run after the other, each in DIR/runs; what is finished is not run again, so that the same
+command goes on after an interruption, and tries again what failed. With --print the commands of
+what is not finished are printed, to be run anywhere that sees DIR; afterwards this makes the table.
+
+Written: table.txt, table.csv, table.json, figure.png, figure.svg, sweep.json, logs/, runs/.
+
+Exit codes: 0 done, 1 a run failed (the others were run, and the table says which is missing), 2
+the input is wrong, 75 interrupted and saved (the same command goes on).
+"""
+
+import datetime
+import os
+import pathlib
+import platform
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from gazax import config as config_lib
+from gazax.typing import InputError
+
+if TYPE_CHECKING:  # what takes seconds to import waits until a signal would be heard
+    from etils import epath
+
+    from gazax.experiment.sweep import Sweep
+    from gazax.experiment.sweep_plan import Plan
+
+OUT = flags.DEFINE_string("out", None, "Folder of the sweep.")
+PRINT = flags.DEFINE_boolean("print", False, "Print the commands, a line a run, and end.")
+VARIANTS = flags.DEFINE_list("variants", None, "Run only these variants, separated by commas.")
+flags.adopt_module_key_flags(config_lib.command)  # so that --help shows --json
+
+
+def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
+    """The sweep, from plan to table."""
+    from gazax.train.preemption import EXIT_RESUMABLE, Preemption
+
+    with Preemption() as preemption:  # before the imports, which take seconds
+        from etils import epath
+
+        from gazax.experiment.sweep import Sweep
+        from gazax.experiment.sweep_plan import make_plan
+
+        config_lib.check_json()
+        if not OUT.value:
+            raise InputError("--out=DIR is needed: the folder of the sweep.")
+        plan = make_plan(config)
+        runs = plan.chosen(VARIANTS.value or [variant.name for variant in plan.variants])
+        sweep = Sweep(plan, epath.Path(OUT.value).expanduser())
+        if PRINT.value:
+            left = [run for run in runs if not sweep.finished(run)]
+            for run in left:
+                print(sweep.shell_line(run))
+            if len(left) < len(runs):
+                print(f"{len(runs) - len(left)} more are finished", file=sys.stderr)
+            return 0
+        sweep.lock()
+        code = sweep.run(runs, preemption)
+        if code != EXIT_RESUMABLE:
+            write_table(sweep, plan, epath.Path(OUT.value).expanduser())
+        return code
+
+
+def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
+    """Compares what is finished: printed, and as text, csv, json and figure."""
+    from etils import epath
+
+    from gazax.eval.comparison import as_csv, as_dict, as_text, compare
+    from gazax.eval.comparison_figure import Place, save_figure
+    from gazax.train.workdir import write_json
+
+    records = sweep.results()
+    references = {variant.name: variant.reference for variant in plan.variants}
+    comparison = compare(records, references, plan.metrics)
+    missing = sweep.missing()
+    splits = {
+        f"{len(record.index)} images of {len(set(record.patient))} patients"
+        for runs in records.values()
+        for record in runs.values()
+    }
+    title = (
+        f"{'phantom numbers (simulated images and gaze), ' if sweep.phantom_numbers() else ''}"
+        f"{plan.split} split: {' or '.join(sorted(splits)) or 'nothing'}; "
+        f"seeds {', '.join(map(str, plan.seeds))}"
+    )
+    about = (
+        "95 % intervals over seeds, draws and patients; p two-sided by the same bootstrap, "
+        "Holm's correction over all differences of this table"
+    )
+    made = (
+        f"{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores: "
+        f"python -m gazax.sweep {shlex.join(sys.argv[1:])}"
+    )
+    lines = [title, about, made, "", as_text(comparison)]
+    if missing:
+        lines += ["", "missing, and not in the numbers above:"]
+        lines += [f"  {name}: {why}" for name, why in missing.items()]
+    text = "\n".join(lines)
+    print(f"\n{text}\n\n{out}/table.txt, table.csv, table.json, figure.png, figure.svg", flush=True)
+    found = {
+        "title": title,
+        "made": made,
+        "phantom_numbers": sweep.phantom_numbers(),
+        "variants": as_dict(comparison),
+        "notes": comparison.notes,
+        "missing": missing,
+    }
+    _write(out / "table.txt", f"{text}\n")
+    _write(out / "table.csv", as_csv(comparison))
+    write_json(out / "table.json", found)
+    if config_lib.JSON.value:
+        write_json(epath.Path(config_lib.JSON.value).resolve(), found)
+    if comparison.rows:
+        places = {variant.name: Place(variant.x, variant.line) for variant in plan.variants}
+        caption = f"{title}; 95 % intervals"
+        save_figure(out, comparison.rows, places=places, x_label=plan.x_label, title=caption)
+
+
+def cpu_name() -> str:
+    """What the machine calls its processor."""
+    try:
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:  # not Linux
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _write(path: "epath.Path", text: str) -> None:
+    """Beside and renamed, as `write_json`."""
+    beside = path.with_name(f".{path.name}.partial")
+    beside.write_text(text)
+    beside.replace(path)
+
+
+if __name__ == "__main__":
+    config_lib.run(main, takes_config=True)

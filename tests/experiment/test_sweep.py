@@ -1,0 +1,288 @@
+"""A sweep runs each different config once, goes on after a crash, and its folder is its state."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from etils import epath
+
+from gazax.experiment.sweep_plan import make_plan
+from gazax.train.preemption import EXIT_RESUMABLE, Preemption
+from gazax.typing import InputError
+from tests.experiment.sweeps import SPEC, FakeRuns, config
+from tests.runs import ROOT
+
+TWO = {"own": ("data.gaze=own",), "shuffled": ("data.gaze=shuffled",)}
+
+
+@pytest.fixture(autouse=True)
+def _root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return FakeRuns(tmp_path)
+
+
+def sweep_of(runs, tmp_path, variants=TWO, **settings):
+    plan = make_plan(config(variants, **settings))
+    return plan, runs.sweep(plan, epath.Path(tmp_path) / "out")
+
+
+def run(sweep, plan, names=None):
+    sweep.lock()
+    return sweep.run(plan.chosen(names or [one.name for one in plan.variants]), Preemption())
+
+
+def test_runs_are_variants_times_seeds_the_first_seed_of_all_first():
+    plan = make_plan(config(TWO, seeds=(3, 1)))
+    assert [one.uses for one in plan.runs] == [
+        (("own", 3),),
+        (("shuffled", 3),),
+        (("own", 1),),
+        (("shuffled", 1),),
+    ]
+    assert plan.runs[0].overrides == ("seed=3", "data.gaze=own")
+    assert len({one.key for one in plan.runs}) == 4
+
+
+def test_equal_configs_share_a_run_however_they_are_written():
+    alpha = dict(config=SPEC, overrides=("method.alpha=3", "data.gaze=own"))
+    plan = make_plan(
+        config({"a": ("method.alpha=3.0",), "b": alpha, "c": ("method.alpha=4",)}, seeds=(0,))
+    )
+    assert [one.uses for one in plan.runs] == [(("a", 0), ("b", 0)), (("c", 0),)]
+    assert plan.chosen(["b"]) == plan.runs[:1]
+
+
+def test_keys_depend_on_the_config_alone():
+    first = make_plan(config({"a": ("method.alpha=3",)}, seeds=(0,)))
+    renamed = make_plan(config({"z": (), "b": ("method.alpha=3",)}, seeds=(0,)))
+    assert renamed.runs[1].key == first.runs[0].key
+
+
+def test_stages_all_get_the_seed_and_the_last_is_evaluated():
+    staged = dict(config="configs/gazat_transfer.py:smoke", overrides=())
+    (one,) = make_plan(config({"a": staged}, seeds=(2,))).runs
+    assert one.overrides == ("stages.pretrain.seed=2", "stages.finetune.seed=2")
+    assert one.evaluated == "finetune"
+
+
+@pytest.mark.parametrize(
+    ("variants", "settings", "message"),
+    [
+        ({"a": ("data.gaz=own",)}, {}, "variant 'a': config key 'data.gaz' does not.*'data.gaze'"),
+        ({"a": ("method.alpha=much",)}, {}, "variant 'a': .*method.alpha=much"),
+        ({"a": ("data.size=32",)}, {"metrics": ()}, "config.metrics is"),
+        ({"a": ("data.size=x,y",)}, {}, "expected int separated by commas"),
+        ({"a": ("method.alpha",)}, {}, "the override 'method.alpha' has no value"),
+        ({"a": ("method.alpha=1", "method.alpha=2")}, {}, "overridden twice"),
+        ({"a": ("method.alpha=-1",)}, {}, "variant 'a': config.method.alpha is -1.0"),
+        ({"a": ("data.gaze=shufled",)}, {}, "did you mean 'shuffled'"),
+        ({"a": ("seed=3",)}, {}, "config.seed is the sweep's"),
+        ({"a": dict(config=SPEC, overides=())}, {}, "did you mean 'overrides'"),
+        ({"a": dict(config=SPEC, overrides="data.gaze=own")}, {}, "write a tuple"),
+        ({"a": dict(overrides=())}, {}, "config.variants.a.config is None"),
+        ({"a": dict(config="configs/gazat_vi.py")}, {}, "did you mean 'configs/gazat_vit.py'"),
+        ({"a": dict(config=SPEC, reference="b")}, {}, "config.variants.a.reference='b'"),
+        (TWO, {"reference": "ownn"}, "config.reference='ownn' is unknown .did you mean 'own'"),
+        (TWO, {"seeds": (1, 1)}, "config.seeds has 1 twice"),
+        (TWO, {"metrics": ("accuracy",)}, "write row/column"),
+        (TWO, {"suites": "representation"}, "config.suites is 'representation'"),
+        (TWO, {"suites": ("alignmet",)}, "did you mean 'alignment'"),
+        (TWO, {"split": "train"}, "config.split='train' is unknown"),
+        ({"a,b": ()}, {}, "a name has letters"),
+        ({}, {}, "config.variants is empty"),
+    ],
+)
+def test_mistakes_are_found_before_anything_is_run(variants, settings, message):
+    with pytest.raises(InputError, match=message):
+        make_plan(config(variants, **settings))
+
+
+def test_a_training_config_is_no_sweep():
+    from gazax import config as config_lib
+
+    with pytest.raises(InputError, match="it is no sweep"):
+        make_plan(config_lib.load(SPEC))
+
+
+def test_a_sweep_to_choose_by_measures_validation(runs, tmp_path):
+    plan, sweep = sweep_of(runs, tmp_path, TWO, split="validation")
+    assert all("--split=validation" in sweep.shell_line(one) for one in plan.runs)
+    assert not any(map(sweep.finished, plan.runs))
+    assert run(sweep, plan) == 0
+    assert all(map(sweep.finished, plan.runs))
+    for_test = sweep_of(runs, tmp_path, TWO)[1]
+    assert not any(map(for_test.finished, plan.runs))
+
+
+def test_every_run_is_trained_and_evaluated_once(runs, tmp_path):
+    plan, sweep = sweep_of(runs, tmp_path, {**TWO, "again": ("data.gaze=own",)})
+    assert run(sweep, plan) == 0
+    key = plan.runs[0].key
+    assert runs.calls[:2] == [
+        f"gazax.main --config={SPEC} --config.seed=0 --config.data.gaze=own "
+        f"--workdir={tmp_path}/out/runs/{key}",
+        f"gazax.evaluate --workdir={tmp_path}/out/runs/{key} --suite=representation --split=test",
+    ]
+    assert len(runs.calls) == 2 * 4
+    results = sweep.results()
+    assert {name: sorted(found) for name, found in results.items()} == {
+        "own": [0, 1],
+        "shuffled": [0, 1],
+        "again": [0, 1],
+    }
+    assert not sweep.missing()
+    assert sweep.phantom_numbers()
+    state = json.loads((tmp_path / "out" / "sweep.json").read_text())["runs"]
+    assert {one["status"] for one in state.values()} == {"finished"}
+
+
+def test_what_is_finished_is_not_run_again_and_a_changed_plan_adds(runs, tmp_path):
+    for seeds, variants, expected in (
+        ((0,), TWO, 4),
+        ((0,), TWO, 0),
+        ((0, 1), {"own": TWO["own"]}, 2),
+        ((0,), {"none": ("data.gaze=none",)}, 2),
+    ):
+        before = len(runs.calls)
+        plan, sweep = sweep_of(runs, tmp_path, variants, seeds=seeds)
+        assert run(sweep, plan) == 0
+        assert len(runs.calls) - before == expected, (seeds, variants)
+    # more suites: evaluated again, not trained again
+    plan, sweep = sweep_of(runs, tmp_path, seeds=(0,), suites=("representation", "alignment"))
+    before = len(runs.calls)
+    assert run(sweep, plan) == 0
+    assert [call.split()[0] for call in runs.calls[before:]] == ["gazax.evaluate"] * 2
+
+
+def test_only_the_chosen_variants_are_run(runs, tmp_path):
+    plan, sweep = sweep_of(runs, tmp_path)
+    assert run(sweep, plan, ["shuffled"]) == 0
+    assert len(runs.calls) == 4
+    assert sweep.missing() == {"own, seed 0": "not run", "own, seed 1": "not run"}
+    with pytest.raises(InputError, match="variant='shufled' is unknown"):
+        plan.chosen(["shufled"])
+
+
+def test_a_crash_is_recorded_the_others_go_on_and_it_is_tried_again(runs, tmp_path, capsys):
+    runs.behave({"data.gaze=own": "crash"})
+    plan, sweep = sweep_of(runs, tmp_path, seeds=(0,))
+    assert run(sweep, plan) == 1
+    assert len(runs.calls) == 1 + 2  # no evaluation of what was not trained
+    printed = capsys.readouterr().out
+    assert "failed: gazax.main ended with exit code 1" in printed
+    assert "| the loss is a fish" in printed
+    log = tmp_path / "out" / "logs" / "own-0.log"
+    assert "the loss is a fish" in log.read_text()
+    why = f"gazax.main ended with exit code 1, see {log}"
+    assert sweep.missing()["own, seed 0"] == why
+    state = json.loads((tmp_path / "out" / "sweep.json").read_text())["runs"]
+    failure = state[plan.runs[0].key]["failure"]
+    assert failure["exit_code"] == 1
+    assert failure["last_lines"][-2:] == ["what went before", "the loss is a fish"]
+    # another start still knows it
+    del sweep
+    _, again = sweep_of(runs, tmp_path, seeds=(0,))
+    assert again.missing()["own, seed 0"] == why
+    runs.behave({})
+    assert run(again, plan) == 0
+    assert not again.missing()
+
+
+def test_a_command_that_leaves_no_results_has_failed(runs, tmp_path):
+    runs.behave({"gazax.evaluate": "leaves nothing"})
+    plan, sweep = sweep_of(runs, tmp_path, seeds=(0,))
+    assert run(sweep, plan) == 1
+    assert "gazax.evaluate ended with exit code 0 and without" in sweep.missing()["own, seed 0"]
+
+
+def test_a_preempted_run_stops_the_sweep(runs, tmp_path):
+    runs.behave({"data.gaze=shuffled": "preempted"})
+    plan, sweep = sweep_of(runs, tmp_path)
+    assert run(sweep, plan) == EXIT_RESUMABLE
+    assert len(runs.calls) == 3
+    assert sweep.missing()["shuffled, seed 0"] == "not run"
+
+
+def test_two_sweeps_keep_out_of_one_folder(runs, tmp_path):
+    plan, sweep = sweep_of(runs, tmp_path)
+    sweep.lock()
+    with pytest.raises(InputError, match="another sweep is at work"):
+        runs.sweep(plan, epath.Path(tmp_path) / "out").lock()
+
+
+def test_a_workdir_and_a_file_are_no_folder_of_a_sweep(runs, tmp_path):
+    plan = make_plan(config(TWO))
+    (tmp_path / "config.json").touch()
+    with pytest.raises(InputError, match="is the workdir of a run"):
+        runs.sweep(plan, epath.Path(tmp_path))
+    with pytest.raises(InputError, match="is a file"):
+        runs.sweep(plan, epath.Path(tmp_path) / "config.json")
+
+
+DRIVER = """
+import pathlib, sys
+from etils import epath
+from gazax.train.preemption import Preemption
+with Preemption() as preemption:
+    from gazax.experiment.sweep_plan import make_plan
+    from tests.experiment.sweeps import FakeRuns, config
+    from tests.experiment.test_sweep import TWO
+    folder = pathlib.Path(sys.argv[1])
+    plan = make_plan(config(TWO))
+    sweep = FakeRuns(folder).sweep(plan, epath.Path(folder / "out"))
+    sweep.lock()
+    sys.exit(sweep.run(plan.runs, preemption))
+"""
+
+
+def start_and_wait_for_a_run(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    for _ in range(600):
+        if (tmp_path / "began").exists():
+            return process
+        assert process.poll() is None
+        time.sleep(0.1)
+    raise AssertionError("no run began")
+
+
+def test_sigterm_is_handed_on_and_the_sweep_ends_with_75(runs, tmp_path):
+    runs.behave({"data.gaze=shuffled": "saves"})
+    process = start_and_wait_for_a_run(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=20)
+    assert process.returncode == EXIT_RESUMABLE
+    assert "the same command goes on" in out
+    runs.behave({})
+    plan, sweep = sweep_of(runs, tmp_path)
+    assert sweep.missing()["shuffled, seed 0"] == "not run"
+    assert run(sweep, plan) == 0
+    trained = [call for call in runs.calls if call.startswith("gazax.main")]
+    assert len(trained) == 4 + 1
+
+
+def test_killed_it_goes_on_and_trains_nothing_beside_what_it_left(runs, tmp_path, capsys):
+    runs.behave({"data.gaze=shuffled": "waits"})
+    process = start_and_wait_for_a_run(tmp_path)
+    process.kill()
+    process.wait()
+    plan, sweep = sweep_of(runs, tmp_path)
+    runs.behave({})
+    threading.Timer(1.0, (tmp_path / "go").touch).start()
+    assert run(sweep, plan) == 0
+    assert "the run of a sweep that was killed, still goes on" in capsys.readouterr().out
+    # the run that was left behind came to its end and was not begun a second time
+    trained = [call for call in runs.calls if call.startswith("gazax.main")]
+    assert len(trained) == len(set(trained)) == 4
