@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "train": {"methods", "losses", "data"},
     "eval": {"train", "methods", "metrics", "data", "models", "ops"},
     "export": {"models"},
+    "page": {"eval", "metrics", "train"},
     "experiment": {"eval", "train", "methods", "data", "models"},
 }
 PURE = ("ops", "losses", "metrics")

@@ -1,0 +1,1 @@
+"""Pages that one person sends another: each is one file, and asks nothing of the network."""
