@@ -133,6 +133,7 @@ def arrays_of(checkpoint):
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_exits_with_75(env, finished, tmp_path):
     workdir = tmp_path / "preempted"
     process = subprocess.Popen(
@@ -151,6 +152,7 @@ def test_sigterm_saves_and_exits_with_75(env, finished, tmp_path):
     assert without_clocks(workdir) == without_clocks(finished[0])
 
 
+@pytest.mark.slow
 def test_divergence_ends_with_step_images_and_checkpoint(env, tmp_path):
     failed = run(
         env,
@@ -164,6 +166,7 @@ def test_divergence_ends_with_step_images_and_checkpoint(env, tmp_path):
     assert "Last good checkpoint" in failed.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
 def test_every_way_of_running_is_a_flag(env, finished, tmp_path, parallel):
     workdir = tmp_path / parallel

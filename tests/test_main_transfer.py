@@ -19,6 +19,7 @@ SHORT = ("--config.train.steps=4", "--config.train.eval_every=4", "--config.trai
 CLASSIFY = "configs/eval/finetune_classification.py"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("config", "source"), [(CONFIG, "module"), (RESNET, "grad_cam")])
 def test_another_source_of_attention_trains(env, tmp_path, config, source):
     """Each source on each backbone: `tests/methods/test_attention.py`."""
@@ -28,6 +29,15 @@ def test_another_source_of_attention_trains(env, tmp_path, config, source):
     assert all(np.isfinite(line["loss"]) for line in logged if "loss" in line)
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert "attention/cc" in summary["numbers"]
+
+
+def test_simclr_trains_and_is_measured_against_gaze_too(env, tmp_path):
+    run(env, tmp_path / "run", *SHORT, config="configs/baselines/simclr.py:smoke")
+    logged = lines(tmp_path / "run")
+    assert all("loss/attention" not in line for line in logged)
+    assert all(np.isfinite(line["loss/contrast"]) for line in logged if "loss" in line)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert {"attention/cc", "probe/auc_macro"} <= summary["numbers"].keys()
 
 
 def test_a_control_with_partial_gaze_is_measured_against_peoples_own(env, tmp_path, finished):
@@ -132,6 +142,7 @@ def _stop_in(stage, env, workdir):
     return process.returncode, out
 
 
+@pytest.mark.slow
 def test_a_run_of_stages_goes_on_in_either_stage(env, tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     run(env, whole, *BRIEF, config=STAGES)

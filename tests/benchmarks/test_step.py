@@ -1,6 +1,6 @@
 """The step's rate beside the input's, and the phantom's.
 
-    python -m pytest tests/benchmarks -n0 --benchmark-enable
+    python -m pytest tests/benchmarks -n0 --benchmark-enable -m "slow or not slow"
 
 The input's own rate is in test_pipeline.py; a run logs both as ``images_per_s`` and
 ``input_wait_share``.
@@ -9,6 +9,7 @@ The input's own rate is in test_pipeline.py; a run logs both as ``images_per_s``
 import pathlib
 
 import jax
+import pytest
 
 from gazax import config as config_lib
 from gazax.data import phantom
@@ -20,6 +21,7 @@ from tests.batches import spec_of, tiny_batch
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
+@pytest.mark.slow
 def test_step_of_the_default_config(benchmark):
     """Views, gaze rendering, forward, backward and update; images/s = batch / time."""
     config = config_lib.load(str(ROOT / "configs/gazat_vit.py"))
