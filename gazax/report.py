@@ -131,11 +131,12 @@ def _write_study(out: pathlib.Path, workdirs: list[str]) -> None:
 
 
 def _write(path: pathlib.Path, text: str) -> None:
-    """Writes beside and renames, so that a kill leaves the old file or the new one."""
-    beside = path.with_name(f".{path.name}.partial")
+    from etils import epath
+
+    from gazax.train.files import write_text
+
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        write_text(epath.Path(path), text)
     except OSError as error:
         raise InputError(f"'{path}' cannot be written: {error}.") from None
 

@@ -75,6 +75,7 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
 
     from gazax.eval.comparison import as_csv, as_dict, as_text, compare
     from gazax.eval.comparison_figure import Place, save_figure
+    from gazax.train.files import write_text
     from gazax.train.workdir import write_json
 
     records = sweep.results()
@@ -113,8 +114,8 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
         "notes": comparison.notes,
         "missing": missing,
     }
-    _write(out / "table.txt", f"{text}\n")
-    _write(out / "table.csv", as_csv(comparison))
+    write_text(out / "table.txt", f"{text}\n")
+    write_text(out / "table.csv", as_csv(comparison))
     write_json(out / "table.json", found)
     if config_lib.JSON.value:
         write_json(epath.Path(config_lib.JSON.value).resolve(), found)
@@ -133,13 +134,6 @@ def cpu_name() -> str:
     except OSError:  # not Linux
         pass
     return platform.processor() or platform.machine()
-
-
-def _write(path: "epath.Path", text: str) -> None:
-    """Beside and renamed, as `write_json`."""
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(text)
-    beside.replace(path)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from etils import epath
 from matplotlib.axes import Axes
 
 from gazax.eval.comparison import Row
+from gazax.train.files import whole
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -69,10 +70,8 @@ def save_figure(
             handles, labels, loc="outside lower center", ncols=min(len(labels), 5), fontsize=8
         )
     for suffix in ("png", "svg"):
-        beside = out / f".figure.{suffix}.partial"
-        with beside.open("wb") as file:
+        with whole(out / f"figure.{suffix}") as file:
             figure.savefig(file, format=suffix, dpi=130)
-        beside.replace(out / f"figure.{suffix}")
     plt.close(figure)
 
 

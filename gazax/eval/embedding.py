@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
+from gazax.train.files import whole
+
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
@@ -104,11 +106,9 @@ def save_figure(
             _draw_classes(axis, xy, label, label_names)
         else:
             _draw_label(axis, xy, label[:, column], label_names[column])
-    beside = path.with_name(f".{path.name}.partial")
-    with beside.open("wb") as file:
+    with whole(path) as file:
         figure.savefig(file, format="png", dpi=130)
     plt.close(figure)
-    beside.replace(path)
 
 
 def _draw_classes(

@@ -1,7 +1,6 @@
 """A few images of a split with all that a page shows of them: gaze, attention and prediction."""
 
 import functools
-import io
 import shutil
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ from jax.sharding import Mesh
 
 from gazax.eval.encode import OfBatch, Split, look, render_readers
 from gazax.eval.overlays import batches_with
+from gazax.train.files import whole
 
 
 def save_gallery(
@@ -59,24 +59,20 @@ def save_gallery(
             number, row = rows[seen.index]
             slots = seen.readers
             names = reader_names[seen.index]
-            buffer = io.BytesIO()
-            np.savez_compressed(
-                buffer,
-                allow_pickle=False,
-                image=np.asarray(batch["image"])[place, ..., 0],
-                content=seen.content,
-                gaze=seen.gaze,
-                reader_names=np.array([names[slot] for slot in slots], dtype=str),
-                reader_gaze=own[place][slots],
-                xy=seen.xy,
-                reader=np.searchsorted(slots, seen.reader),
-                attention=attended[place],
-                probability=probabilities[row],
-                label=split.label[row],
-                label_names=np.array(label_names, dtype=str),
-                image_id=np.array(image_ids[seen.index]),
-            )
-            path = folder / f"{number}.npz"
-            beside = folder / f".{number}.npz.partial"
-            beside.write_bytes(buffer.getvalue())
-            beside.replace(path)
+            with whole(folder / f"{number}.npz") as file:
+                np.savez_compressed(
+                    file,
+                    allow_pickle=False,
+                    image=np.asarray(batch["image"])[place, ..., 0],
+                    content=seen.content,
+                    gaze=seen.gaze,
+                    reader_names=np.array([names[slot] for slot in slots], dtype=str),
+                    reader_gaze=own[place][slots],
+                    xy=seen.xy,
+                    reader=np.searchsorted(slots, seen.reader),
+                    attention=attended[place],
+                    probability=probabilities[row],
+                    label=split.label[row],
+                    label_names=np.array(label_names, dtype=str),
+                    image_id=np.array(image_ids[seen.index]),
+                )

@@ -8,6 +8,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from gazax.eval.encode import OfBatch, Split, look
+from gazax.train.files import whole
 from gazax.typing import Batch
 
 matplotlib.use("Agg")
@@ -111,8 +112,6 @@ def save_overlay(
             axis.set_title(name, fontsize=9)
         else:
             axis.set_title(f"{name}: empty", fontsize=9)
-    beside = path.with_name(f".{path.name}.partial")
-    with beside.open("wb") as file:
+    with whole(path) as file:
         figure.savefig(file, format="png", dpi=110)
     plt.close(figure)
-    beside.replace(path)

@@ -12,7 +12,7 @@ from gazax.eval.report import Numbers, TestReport, block
 from gazax.eval.saliency import METRICS, baseline_maps, score
 from gazax.eval.values import Values
 from gazax.methods.base import Method, Params, State
-from gazax.metrics.classification import roc_auc
+from gazax.metrics.classification import ResampledRocAuc
 from gazax.metrics.statistics import bootstrap_statistic
 
 BASELINES = ("mean_map", "centre")
@@ -153,8 +153,10 @@ class PretrainingEvaluation:
             probe, _ = self._probe(weights[row], validation, exclusive=exclusive)
             scores[name] = probe.score(features[row])
 
+        areas = {name: ResampledRocAuc(of_row, test.label) for name, of_row in scores.items()}
+
         def macro(name: str, rows: np.ndarray) -> float:
-            return roc_auc(scores[name][rows], test.label[rows])["macro"]
+            return areas[name].macro(rows)
 
         statistics = {
             "probe/auc_macro": lambda rows: macro("probe", rows),

@@ -16,6 +16,7 @@ import numpy as np
 from etils import epath
 
 from gazax.eval.report import Numbers
+from gazax.train.files import whole
 from gazax.typing import InputError
 
 FILE = "examples.npz"
@@ -89,11 +90,8 @@ class Record:
         arrays = {name: getattr(self, name) for name in PLAIN}
         for kind in KINDS:
             arrays |= {f"{kind}/{name}": array for name, array in getattr(self, kind).items()}
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        beside = folder / f".{FILE}.partial"
-        beside.write_bytes(buffer.getvalue())
-        beside.replace(folder / FILE)
+        with whole(folder / FILE) as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
 
     @classmethod
     def load(cls, folder: epath.Path) -> "Record":

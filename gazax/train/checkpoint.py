@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
+from gazax.train.files import write_text
 from gazax.train.state import TrainState
 from gazax.typing import InputError, RunError
 
@@ -23,9 +24,7 @@ MANIFEST = "MANIFEST.sha256"
 def write_manifest(folder: epath.Path) -> None:
     """Hashes every file of a committed checkpoint."""
     lines = [f"{_sha256(path)}  {path.relative_to(folder)}\n" for path in _files(folder)]
-    beside = folder / f".{MANIFEST}.partial"
-    beside.write_text("".join(lines))
-    beside.replace(folder / MANIFEST)
+    write_text(folder / MANIFEST, "".join(lines))
 
 
 def find_damage(folder: epath.Path) -> str | None:

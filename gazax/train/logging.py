@@ -10,6 +10,8 @@ from absl import logging
 from etils import epath
 from tensorboardX import SummaryWriter
 
+from gazax.train.files import write_text
+
 
 class Metrics:
     """`metrics.jsonl` and TensorBoard events, one call a step that is logged.
@@ -25,9 +27,7 @@ class Metrics:
         self._path = workdir / "metrics.jsonl"
         before = read_metrics(workdir) if start else []
         self._lines = [line for line in before if line["step"] <= start]
-        beside = self._path.with_name(".metrics.jsonl.partial")
-        beside.write_text("".join(_dumps(line) for line in self._lines))
-        beside.replace(self._path)
+        write_text(self._path, "".join(_dumps(line) for line in self._lines))
         self._file = self._path.open("a")
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
 

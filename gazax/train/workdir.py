@@ -11,6 +11,7 @@ from etils import epath
 
 import gazax
 from gazax.config import flatten
+from gazax.train.files import write_text
 from gazax.typing import InputError
 
 FREE_ON_RESUME = (
@@ -40,9 +41,8 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nump
 
 def write_json(path: epath.Path, value: Any) -> None:
     """Writes beside and renames, so that a kill leaves the old file or the new one."""
-    beside = path.with_name(f".{path.name}.partial")
-    beside.write_text(json.dumps(_finite(value), indent=2, default=list, allow_nan=False) + "\n")
-    beside.replace(path)
+    text = json.dumps(_finite(value), indent=2, default=list, allow_nan=False)
+    write_text(path, f"{text}\n")
 
 
 def _finite(value: Any) -> Any:
