@@ -194,3 +194,18 @@ def test_parse_arg_is_typed_by_its_defaults():
     )
     assert parsed.to_dict() == {"steps": 7, "smoke": True, "rate": 1.0, "name": "x"}
     assert isinstance(parsed.rate, float)
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("Cardiomegaly,No Finding", ("Cardiomegaly", "No Finding")),
+        ("Edema", ("Edema",)),
+        ("'a', 'b'", ("a", "b")),
+        ("()", ()),
+    ],
+)
+def test_names_are_separated_by_commas_and_may_have_spaces(text, labels):
+    config = config_lib.load(f"{ROOT / 'configs/gazat_vit.py'}:data=mimic_cxr")
+    config_lib.override(config, "x", [f"data.labels={text}"])
+    assert config.data.labels == labels

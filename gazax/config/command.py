@@ -1,5 +1,6 @@
 """How a command begins and ends: its flags, its config, its errors as lines."""
 
+import ast
 import contextlib
 import os
 import pathlib
@@ -126,7 +127,8 @@ def _override(
     """Parses argv with the config's keys among the flags; returns what is left, and the values."""
     known = dict(flatten(config))
     overrides = {}
-    for argument in argv[1:]:
+    argv = list(argv)
+    for place, argument in enumerate(argv[1:], 1):
         if match := re.match(r"--?config\.([^=]+)", argument):
             key = match[1]
             if key not in known:
@@ -135,6 +137,7 @@ def _override(
                     f"known: {', '.join(sorted(known))}."
                 )
             overrides[key] = known[key]
+            argv[place] = _quoted(argument, known[key])
     config_flags.DEFINE_config_dict(
         "config", config, flag_values=flag_values, lock_config=True, sys_argv=argv
     )
@@ -142,13 +145,27 @@ def _override(
     values = dict(flatten(flag_values.config))
     for key, default in overrides.items():
         kinds = {type(item) for item in default} if isinstance(default, tuple) else set()
-        if kinds and kinds != {type(item) for item in values[key]}:
+        empty = kinds == {str} and values[key] == ()  # () of names is all of them
+        if kinds and not empty and kinds != {type(item) for item in values[key]}:
             names = " or ".join(sorted(kind.__name__ for kind in kinds))
             raise InputError(
                 f"--config.{key}: expected {names} separated by commas, such as "
                 f"{','.join(map(str, default))}; found {values[key]}."
             )
     return unparsed, {key: values[key] for key in overrides}
+
+
+def _quoted(argument: str, default: Any) -> str:
+    """``key=No Finding,Edema`` as the tuple of words that it means: the parser wants quotes."""
+    name, _, text = argument.partition("=")
+    if not isinstance(default, tuple) or any(not isinstance(item, str) for item in default):
+        return argument
+    try:
+        ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        words = tuple(word.strip() for word in text.split(",") if word.strip())
+        return f"{name}={words!r}"
+    return argument
 
 
 def _fail(message: str, code: int) -> None:
