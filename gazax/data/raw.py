@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from gazax.data.tables import Faults
+from gazax.data.sources.tables import Faults
+from gazax.typing import Size
 
 IMAGES = "images/"
 """What faults of images are counted under."""
+NO_IMAGE = "no image"
+"""The reason where a table speaks of an image whose file is not there."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,32 @@ class RawGaze:
         )
 
 
+def _none(columns: int) -> np.ndarray:
+    return np.zeros((0, columns))
+
+
+NO_GAZE = RawGaze(_none(2), _none(1)[:, 0], _none(2), _none(4), np.zeros(0, np.int32))
+"""Of an image that nobody looked at."""
+
+
+@dataclass(frozen=True)
+class RawMasks:
+    """Where something lies in an image, in any of three forms; their union counts."""
+
+    label_map: Path | None = None
+    """An 8-bit picture of the stored image's size: v is the v-th label column, counted from 1, and
+    255 every label that is present."""
+    planes: tuple[tuple[int, Path], ...] = ()
+    """A label column and a picture of the stored image's size; above 0 is inside."""
+    ellipses: Float[np.ndarray, "e 4"] = field(default_factory=lambda: _none(4))
+    """xmin, ymin, xmax, ymax of ellipses with axes along x and y, px of the stored image."""
+    ellipse_label: Int[np.ndarray, "e"] = field(default_factory=lambda: np.zeros(0, np.int32))
+    """Column of `RawImage.label`."""
+
+
+NO_MASKS = RawMasks()
+
+
 @dataclass(frozen=True)
 class RawImage:
     """One image and all that is known of it; coordinates are px of the stored file."""
@@ -57,7 +86,9 @@ class RawImage:
     """xmin, ymin, xmax, ymax."""
     box_label: Int[np.ndarray, "m"]
     """Column of `label`."""
-    mask_path: Path | None = None
+    masks: RawMasks = NO_MASKS
+    size: Size | None = None
+    """(h, w) px that the file must have, where the data set says so."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +100,16 @@ class RawDataset:
     reader_weights: tuple[float, ...]
     images: tuple[RawImage, ...]
     has_masks: bool
+    roots: tuple[Path, ...]
+    """The folders of the source; a file that a link leads out of them is not read."""
     faults: Faults
+    exclusive: tuple[tuple[str, ...], ...] = ()
+    """Groups of labels that are the classes of one question, one of them present in an image."""
+    display: str = "standard"
+    """How a DICOM file becomes grey levels: a key of `gazax.data.pixels.dicom.DISPLAYS`."""
+    canvas: Size | None = None
+    """(h, w) px that every stored image is centred in (padded or cropped) before it is scaled, so
+    that all have one scale; None: each is scaled as large as fits."""
     fixation_table: str | None = None
     """The file, if any, whose faulty rows are fixations that were dropped."""
     rows_left_out: int = 0

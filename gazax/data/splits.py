@@ -13,7 +13,7 @@ VALIDATION_FRACTION = 0.1
 TEST_FRACTION = 0.2
 
 
-def draw_splits(patients: Collection[str]) -> dict[str, str]:
+def draw_splits(patients: Collection[str], table: str = "") -> dict[str, str]:
     """Draws a split for every patient: .7 train, .1 validation, .2 test, none of them empty.
 
     Patients are ranked by the SHA-256 of their id and the ranking is cut; the draw depends on
@@ -23,6 +23,7 @@ def draw_splits(patients: Collection[str]) -> dict[str, str]:
 
     Args:
       patients: ids; order and repetition do not matter.
+      table: where they stand, for the message.
 
     Returns:
       Split by patient id.
@@ -35,8 +36,9 @@ def draw_splits(patients: Collection[str]) -> dict[str, str]:
     ranked = sorted(set(patients), key=lambda p: hashlib.sha256(p.encode()).digest())
     if len(ranked) < len(SPLITS):
         raise InputError(
-            f"labels.csv has {len(ranked)} patient(s), and train, validation and test each need "
-            "one: add patients, or say yourself where each image goes with a column 'split'"
+            f"{table and f'{table}: '}there are {len(ranked)} patient(s), and train, validation "
+            "and test each need one: add patients, or say yourself where each image goes (a gaze "
+            "folder: in a column 'split' of labels.csv)"
         )
     validation = max(1, round(VALIDATION_FRACTION * len(ranked)))
     test = max(1, round(TEST_FRACTION * len(ranked)))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gazax.data.fixations import detect_by_dispersion, detect_by_velocity
+from gazax.data.sources.fixations import detect_by_dispersion, detect_by_velocity
 
 NAN = (np.nan, np.nan)
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from gazax.data.gaze_folder import read_gaze_folder
-from gazax.data.tables import Faults
+from gazax.data.sources.gaze_folder import read_gaze_folder
+from gazax.data.sources.tables import Faults
 from gazax.typing import InputError
 from tests.data.folders import grey, table, write_folder
 
@@ -88,7 +88,7 @@ class TestGood:
     def test_masks_are_found_by_id(self, tmp_path):
         raw = read(tmp_path, masks={"b": grey(value=1)})
         assert raw.has_masks
-        assert [image.mask_path is None for image in raw.images] == [True, False, True]
+        assert [image.masks.label_map is None for image in raw.images] == [True, False, True]
 
     def test_endings_are_read_in_any_case_and_hidden_files_do_not_count(self, tmp_path):
         raw = read(tmp_path, images=("a.PNG", "b.jpg", "c.jpeg", ".hidden.txt.png"))

@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from gazax.config import choose
-from gazax.data import images
-from gazax.data.fixations import detect_by_dispersion, detect_by_velocity
+from gazax.data.pixels import images
 from gazax.data.raw import RawGaze
-from gazax.data.tables import Faults, Table
+from gazax.data.sources.fixations import detect_by_dispersion, detect_by_velocity
+from gazax.data.sources.tables import Faults, Table
 from gazax.typing import InputError
 
 FIXATIONS = ("image_id", "reader_id", "x_px", "y_px", "duration_s")
@@ -64,7 +64,7 @@ class GazeTable:
 
 @dataclass(frozen=True)
 class Detection:
-    """How samples become fixations; see `gazax.data.fixations`."""
+    """How samples become fixations; see `gazax.data.sources.fixations`."""
 
     algorithm: str
     degree_fraction: float
@@ -116,12 +116,12 @@ def read_fixations(path: Path, known: Images, faults: Faults) -> GazeTable:
         lambda i: "the window needs xmin < xmax and ymin < ymax, in px, or all four cells empty",
     )
     table.check()
-    names, reader = np.unique(np.array(table.text("reader_id"), str), return_inverse=True)
+    names, reader = _readers(table)
     rows = table.good & (image >= 0)
     return GazeTable(
         image=image[rows],
         gaze=RawGaze(xy, duration, sigma, window, reader.astype(np.int32))[rows],
-        reader_names=tuple(names.tolist()),
+        reader_names=names,
         left_out=int((table.good & (image < 0)).sum()),
         other_columns=table.other_columns,
     )
@@ -139,7 +139,7 @@ def read_samples(path: Path, known: Images, faults: Faults, detect: Detection) -
         blink = np.array([cell.lower() in ("", "nan") for cell in table.text(column)], bool)
         _leave_out_non_numbers(table, blink | np.isfinite(xy[:, axis]), (column,))
     _leave_out_non_numbers(table, np.isfinite(t), ("t_s",))
-    names, reader = np.unique(np.array(table.text("reader_id"), str), return_inverse=True)
+    names, reader = _readers(table)
 
     kept = np.flatnonzero(table.good & (image >= 0))
     kept = kept[np.lexsort((reader[kept], image[kept]))]  # stable: the file's order within each
@@ -180,7 +180,7 @@ def read_samples(path: Path, known: Images, faults: Faults, detect: Detection) -
             nothing,
             np.concatenate([np.zeros(0, np.int32), *who]),
         ),
-        reader_names=tuple(names.tolist()),
+        reader_names=names,
         left_out=0,
         other_columns=table.other_columns,
     )
@@ -190,9 +190,11 @@ def read_readers(path: Path, faults: Faults) -> dict[str, float]:
     """Reads readers.csv: the weight of each reader, 0 or more; who is not listed weighs 1."""
     table = Table(path, READERS, faults=faults)
     names, weights = table.text("reader_id"), table.numbers("weight")
+    seen: set[str] = set()
     for i, name in enumerate(names):
-        if name in names[:i]:
+        if name in seen:
             raise InputError(f"{table.where(i)}: reader_id {name!r} stands there twice; remove one")
+        seen.add(name)
     table.leave_out(
         ~(np.isfinite(weights) & (weights >= 0)),
         "weight",
@@ -224,13 +226,25 @@ def read_boxes(
     )
     corner, extent = _columns(table, BOXES[2:4]), _columns(table, BOXES[4:])
     _leave_out_non_numbers(table, _all(np.isfinite(corner)) & _all(np.isfinite(extent)), BOXES[2:])
-    table.leave_out(
-        ~_all(extent > 0), "size", lambda i: "width_px and height_px of a box are above 0"
+    end = corner + extent
+    table.leave_out(  # of numbers large enough, the sum is the larger one, or infinite
+        ~_all((end > corner) & np.isfinite(end)),
+        "size",
+        lambda i: "width_px and height_px of a box are above 0",
     )
     table.check()
     rows = table.good & (image >= 0)
     label = np.array([columns.get(label, -1) for label in labels], np.int32)
-    return image[rows], np.concatenate([corner, corner + extent], 1)[rows], label[rows]
+    return image[rows], np.concatenate([corner, end], 1)[rows], label[rows]
+
+
+def _readers(table: Table) -> tuple[tuple[str, ...], Int[np.ndarray, "rows"]]:
+    """The names in their order, and the place of each row's among them."""
+    # not by an array of texts: in one, each takes as much memory as the longest
+    cells = table.text("reader_id")
+    names = sorted(set(cells))
+    place = {name: i for i, name in enumerate(names)}
+    return tuple(names), np.fromiter((place[cell] for cell in cells), np.int64, len(cells))
 
 
 def _all(values: Bool[np.ndarray, "rows c"]) -> Bool[np.ndarray, "rows"]:

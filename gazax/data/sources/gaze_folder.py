@@ -14,7 +14,7 @@
 Only ``images/`` and ``labels.csv`` are required. Coordinates are px of the stored image, origin at
 the top-left corner of the top-left pixel, x right, y down, times in seconds: already gazax's own.
 A label is 1, 0 or empty (unknown). Without a column ``split``, patients are drawn into splits
-(`gazax.data.splits`). Raw samples are turned into fixations (`gazax.data.fixations`) when there is
+(`gazax.data.splits`). Raw samples are turned into fixations (`fixations`) when there is
 no ``fixations.csv``. A mask is an 8-bit label map of its image's size: 0 nothing, v the v-th label
 column counted from 1, 255 every label that is 1 for this image; where some images have masks, one
 without has nothing marked.
@@ -30,15 +30,17 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from gazax.config import did_you_mean
-from gazax.data import fixations, gaze_tables
-from gazax.data.images import SUFFIXES
-from gazax.data.raw import IMAGES, RawDataset, RawGaze, RawImage
+from gazax.data.pixels.images import SUFFIXES
+from gazax.data.raw import IMAGES, NO_MASKS, RawDataset, RawGaze, RawImage, RawMasks
+from gazax.data.sources import fixations, gaze_tables
+from gazax.data.sources.files import SourceFiles, leads_out, list_folder
+from gazax.data.sources.tables import NAMED, Faults, Table
 from gazax.data.splits import NAMES, draw_splits
-from gazax.data.tables import Faults, Table
 from gazax.typing import InputError
 
 FIXATIONS, READERS = "fixations.csv", "readers.csv"
 TABLES = ("labels.csv", FIXATIONS, "samples.csv", READERS, "boxes.csv")
+PARTS = ("images", "masks", *TABLES)
 
 
 def read_gaze_folder(
@@ -61,11 +63,13 @@ def read_gaze_folder(
         velocity (ivt).
       degree_fraction: one degree of visual angle as a fraction of an image's longer side.
       dispersion_deg, velocity_deg_s: thresholds of I-DT and I-VT, degrees (per second).
-      min_duration_s, max_gap_s: see `gazax.data.fixations`.
+      min_duration_s, max_gap_s: see `gazax.data.sources.fixations`.
 
     Raises:
       InputError: naming file, row and mend.
     """
+    if lines := leads_out([root / name for name in PARTS], (root,)):
+        raise InputError("; ".join(lines))
     files = list_files(root / "images", faults)
     table, labels, label_names = _read_labels(root / "labels.csv", files, faults)
     ids = table.text("image_id")
@@ -90,7 +94,8 @@ def read_gaze_folder(
     if origin is not None:
         _note_absent_readers(weights, gaze.reader_names, faults)
     reader_ids = tuple(sorted({*gaze.reader_names, *weights}))
-    rank = np.array([reader_ids.index(name) for name in gaze.reader_names], np.int32)
+    place_of = {name: i for i, name in enumerate(reader_ids)}
+    rank = np.array([place_of[name] for name in gaze.reader_names], np.int32)
     boxes = _present(root, "boxes.csv", gaze_tables.read_boxes, known, label_names, faults)
     box_image, box, box_label = boxes or (np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0, int))
     masks = list_files(root / "masks", faults) if (root / "masks").is_dir() else {}
@@ -110,7 +115,7 @@ def read_gaze_folder(
                 gaze=RawGaze(mine.xy, mine.duration, mine.sigma, mine.window, rank[mine.reader]),
                 box=box[box_rows[place]],
                 box_label=box_label[box_rows[place]].astype(np.int32),
-                mask_path=masks.get(image_id),
+                masks=RawMasks(label_map=masks[image_id]) if image_id in masks else NO_MASKS,
             )
         )
     return RawDataset(
@@ -119,6 +124,7 @@ def read_gaze_folder(
         reader_weights=tuple(weights.get(name, 1.0) for name in reader_ids),
         images=tuple(raw),
         has_masks=bool(masks),
+        roots=(root,),
         faults=faults,
         fixation_table=FIXATIONS if origin == FIXATIONS else None,
         rows_left_out=gaze.left_out,
@@ -126,6 +132,23 @@ def read_gaze_folder(
             "fixations_from": origin,
             "ignored_columns": list(gaze.other_columns),
         },
+    )
+
+
+def files_of_gaze_folder(root: Path, **arguments) -> SourceFiles:
+    """What a gaze folder's records depend on."""
+    missing = [
+        f"{root / name}: {what}"
+        for name, what in (
+            ("images", "the folder of images"),
+            ("labels.csv", "the table of images"),
+        )
+        if not (root / name).exists()
+    ]
+    return SourceFiles(
+        tables=tuple(root / table for table in TABLES),
+        folders=(root / "images", root / "masks"),
+        missing=(*missing, *leads_out([root / name for name in PARTS], (root,))),
     )
 
 
@@ -141,7 +164,7 @@ def list_files(folder: Path, faults: Faults) -> dict[str, Path]:
         )
     name = f"{folder.name}/"
     files: dict[str, Path] = {}
-    entries = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    entries = [path for path in list_folder(folder) if not path.name.startswith(".")]
     for path in entries:
         if path.is_dir() or path.suffix.lower() not in SUFFIXES:
             what = "is a folder" if path.is_dir() else "is no png, jpg or dcm file"
@@ -208,7 +231,7 @@ def _read_splits(table: Table) -> dict[str, str]:
     """The split of every patient: as the table says, else drawn."""
     patients = table.text("patient_id")
     if "split" not in table.columns:
-        return draw_splits([patients[i] for i in np.flatnonzero(table.good)])
+        return draw_splits([patients[i] for i in np.flatnonzero(table.good)], table.name)
     split: dict[str, str] = {}
     first: dict[str, int] = {}
     for i, (patient, cell) in enumerate(zip(patients, table.text("split"), strict=True)):
@@ -246,9 +269,11 @@ def _note_absent_readers(
     weights: Collection[str], reader_names: Collection[str], faults: Faults
 ) -> None:
     """A weight that nobody's fixations use is most often a name that is spelled otherwise."""
+    known = frozenset(reader_names)
     for name in weights:
-        if name not in reader_names:
-            near = did_you_mean(name, list(reader_names))
+        if name not in known:
+            named = faults.count(READERS) < NAMED  # to look for a near one takes its time
+            near = did_you_mean(name, list(reader_names)) if named else ""
             message = (
                 f"{READERS}: reader_id {name!r} has no fixations{near}; its weight is not used"
             )

@@ -117,6 +117,8 @@ def _disperse(
         if times[end - 1] - times[first] >= min_s - TOLERANCE_S:
             found.append((start + first, start + end))
             first = end
+        elif end == len(times):  # what begins later is shorter still
+            break
         else:
             first += 1
     return found

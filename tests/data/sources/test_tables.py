@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from gazax.data.cache import describe_contents
-from gazax.data.tables import NAMED, Faults, Table
+from gazax.data.cache import describe
+from gazax.data.sources.files import SourceFiles
+from gazax.data.sources.tables import NAMED, Faults, Table
 from gazax.typing import InputError
 
 
@@ -139,4 +140,4 @@ def test_table_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         Table(tmp_path / "t.csv", ("a",), faults=Faults())
     (tmp_path / "t.csv").touch()
     with pytest.raises(InputError, match=r"t\.csv cannot be read \(Permission denied\)"):
-        describe_contents([tmp_path / "t.csv"])
+        describe(SourceFiles(tables=(tmp_path / "t.csv",)), tmp_path)
