@@ -4,7 +4,17 @@
 """
 
 from gazax.data.cache import cache_folder
-from gazax.data.datasets import DATASETS, Dataset, prepare
+from gazax.data.datasets import DATASETS, Dataset
+from gazax.data.prepared import check, prepare, prepare_shard
 from gazax.data.records import Records, Source
 
-__all__ = ["DATASETS", "Dataset", "Records", "Source", "cache_folder", "prepare"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Records",
+    "Source",
+    "cache_folder",
+    "check",
+    "prepare",
+    "prepare_shard",
+]

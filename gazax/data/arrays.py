@@ -6,7 +6,6 @@ import numpy as np
 from jaxtyping import Float
 
 from gazax.config import choose
-from gazax.data.preparation import EVERY_LABEL
 from gazax.data.records import Source
 from gazax.typing import Batch, InputError
 
@@ -104,7 +103,7 @@ class ToArrays:
             "weight": np.float32(weight),
         }
         if self.masks:
-            example["mask"] = _spread(record["mask"], record["label"])[..., self.columns]
+            example["mask"] = np.unpackbits(record["mask"], axis=-1)[..., self.columns]
         return example  # type: ignore[return-value]
 
 
@@ -125,10 +124,3 @@ def _pad(rows: np.ndarray, length: int, value: float = 0) -> np.ndarray:
     padded = np.full((length, *rows.shape[1:]), value, rows.dtype)
     padded[: len(rows)] = rows
     return padded
-
-
-def _spread(mask: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """A label map [h, w] to one plane a label [h, w, k]; see `gazax.data.gaze_folder`."""
-    columns = np.arange(1, len(label) + 1)
-    every = (mask == EVERY_LABEL)[..., None] & (label == 1)
-    return ((mask[..., None] == columns) | every).astype(np.uint8)

@@ -6,15 +6,15 @@ see `features`. Fixations and boxes are as many as there are; the pipeline pads 
 
 import contextlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from gazax.data.preparation import VERSION
-from gazax.typing import Size
+from gazax.typing import RunError, Size
 
 
 def features(size: Size, num_labels: int, *, masks: bool) -> tfds.features.FeaturesDict:
@@ -34,49 +34,74 @@ def features(size: Size, num_labels: int, *, masks: bool) -> tfds.features.Featu
         "label": tensor(shape=(num_labels,), dtype=np.float32),
         "box": tensor(shape=(None, 4), dtype=np.float32),
         "box_label": tensor(shape=(None,), dtype=np.int32),
-        "index": tfds.features.Scalar(np.int32),
+        "stored_size": tensor(shape=(2,), dtype=np.int32),
         "image_id": tfds.features.Text(),
         "patient_id": tfds.features.Text(),
     }
     if masks:
-        fields["mask"] = tensor(shape=size, dtype=np.uint8, encoding="bytes")
+        planes = (*size, -(-num_labels // 8))  # label by label, packed into bits
+        fields["mask"] = tensor(shape=planes, dtype=np.uint8, encoding="bytes")
     return tfds.features.FeaturesDict(fields)
 
 
 class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     name = "records"
-    VERSION = tfds.core.Version(VERSION)
+    VERSION = tfds.core.Version("1.0.0")  # of the format; preparation.VERSION counts contents
 
-    def __init__(self, features, splits, **kwargs):
+    def __init__(self, features, split, examples, **kwargs):
         self._features = features
-        self._splits = splits
+        self._split = split
+        self._examples = examples
         super().__init__(**kwargs)
 
     def _info(self):
-        # the order within a split is that of `index`; the pipeline shuffles
+        # records stay in their order; the pipeline shuffles
         return tfds.core.DatasetInfo(builder=self, features=self._features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(split) for split in self._splits}
+        return {self._split: self._generate_examples()}
 
-    def _generate_examples(self, split):
-        for example in self._splits[split]():
-            yield int(example["index"]), example
+    def _generate_examples(self):
+        yield from enumerate(self._examples)
 
 
 def write(
     directory: Path,
-    splits: dict[str, Callable[[], Iterator[dict]]],
+    split: str,
+    examples: Iterator[dict],
     features: tfds.features.FeaturesDict,
 ) -> None:
-    """Writes ArrayRecord files under `directory`, split by split, each of at least one example."""
+    """Writes ArrayRecord files under `directory`; of no examples, nothing."""
+    first = next(examples, None)
+    if first is None:
+        return
     tfds.disable_progress_bar()
-    builder = _Builder(features, splits, data_dir=directory, file_format="array_record")
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints about downloads; there are none
-        builder.download_and_prepare()
+    builder = _Builder(
+        features,
+        split,
+        itertools.chain([first], examples),
+        data_dir=directory,
+        file_format="array_record",
+    )
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints about downloads; there are none
+            builder.download_and_prepare()
+    except (OSError, RuntimeError) as error:
+        raise RunError(
+            f"records cannot be written to {directory.parent} ({_cause(error)}); make room there, "
+            "or set GAZAX_DATA to another folder. What was finished is kept: the same command goes "
+            "on"
+        ) from error
 
 
-def open_split(directory: Path, split: str) -> Sequence:
-    """Random access to the records of one split that `write` has written."""
-    builder = tfds.builder_from_directory(directory / _Builder.name / VERSION)
-    return builder.as_data_source(split=split)  # type: ignore[return-value]
+def _cause(error: BaseException) -> BaseException:
+    """The error of the system, which the library wraps."""
+    return _cause(error.__cause__) if error.__cause__ else error
+
+
+def open_block(directory: Path, split: str) -> Sequence:
+    """Random access to the records that `write` has written, none where it had none."""
+    folder = directory / _Builder.name / str(_Builder.VERSION)
+    if not folder.exists():
+        return ()
+    return tfds.builder_from_directory(folder).as_data_source(split=split)  # type: ignore

@@ -5,15 +5,17 @@ releases with the process: one that was killed half-way leaves nothing that woul
 two that want the same folder make it once.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gazax.data.sources.files import SourceFiles
 from gazax.typing import InputError
 
 
@@ -29,37 +31,60 @@ def fingerprint(facts: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def describe_folder(folder: Path) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of each file in a folder, without opening any."""
+def describe(files: SourceFiles, root: Path) -> dict[str, str]:
+    """Digests of what a source is made of, without opening an image.
+
+    Tables count by their bytes, everything else by name, size and time of change. Names are those
+    within `root` where they lie in it, so that a source may be moved.
+
+    Raises:
+      InputError: a file cannot be read.
+    """
+    tables, others = hashlib.sha256(), hashlib.sha256()
+    for path in files.tables:
+        if path.is_file():
+            tables.update(f"{_name(path, root)}\0".encode())
+            try:
+                with path.open("rb") as file:
+                    tables.update(hashlib.file_digest(file, "sha256").digest())
+            except OSError as error:
+                raise InputError(
+                    f"{path} cannot be read ({error.strerror}); mend its rights"
+                ) from error
+    for path in files.files:
+        if path.exists():
+            others.update(_describe(_name(path, root), path.stat()))
+    for folder in files.folders:
+        for name, stat in sorted(_walk(folder, ""), key=lambda found: found[0]):
+            others.update(_describe(f"{_name(folder, root)}/{name}", stat))
+    return {"tables": tables.hexdigest(), "files": others.hexdigest()}
+
+
+def _name(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+
+
+def _describe(name: str, stat: os.stat_result) -> bytes:
+    return f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Every file below a folder, by its path within it; hidden ones do not count."""
     if not folder.is_dir():
-        return []
-    stats = []
+        return
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
             try:
-                stats.append((entry.name, entry.stat()))
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _walk(Path(entry.path), f"{prefix}{entry.name}/")
+                else:
+                    yield f"{prefix}{entry.name}", entry.stat()
             except OSError as error:
                 raise InputError(
                     f"{folder / entry.name} cannot be read ({error}); mend or remove it"
                 ) from error
-    return sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
-
-
-def describe_contents(files: Iterable[Path]) -> dict[str, str]:
-    """SHA-256 of each file that exists, by name."""
-    found = {}
-    for path in files:
-        if path.is_file():
-            try:
-                with path.open("rb") as file:
-                    found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-            except OSError as error:
-                raise InputError(
-                    f"{path} cannot be read ({error.strerror}); mend its rights"
-                ) from error
-    return found
 
 
 def find_or_make(folder: Path, make: Callable[[Path], None]) -> Path:
@@ -72,6 +97,28 @@ def find_or_make(folder: Path, make: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     beside = folder.with_name(f"{folder.name}.partial")
+    with locked(folder):
+        if folder.is_dir():  # made by whoever held the lock
+            return folder
+        if beside.exists():  # left by a process that was killed: nobody else holds the lock
+            shutil.rmtree(beside)
+        try:
+            beside.mkdir()
+            make(beside)
+            beside.rename(folder)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+    return folder
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock beside a folder; the system releases it with the process.
+
+    Raises:
+      InputError: the cache cannot be written or locked.
+    """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = folder.with_name(f"{folder.name}.lock").open("w")
@@ -88,18 +135,7 @@ def find_or_make(folder: Path, make: Callable[[Path], None]) -> Path:
                 f"the file system of {folder.parent} has no locks ({error}); set GAZAX_DATA to a "
                 "local folder"
             ) from error
-        if folder.is_dir():  # made by whoever held the lock
-            return folder
-        if beside.exists():  # left by a process that was killed: nobody else holds the lock
-            shutil.rmtree(beside)
-        try:
-            beside.mkdir()
-            make(beside)
-            beside.rename(folder)
-        except BaseException:
-            shutil.rmtree(beside, ignore_errors=True)
-            raise
-    return folder
+        yield
 
 
 def _wait_for(lock, folder: Path) -> None:

@@ -1,13 +1,16 @@
 """Prepared records on disk, and what is known about them without opening one."""
 
-import csv
+import bisect
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from gazax.config import choose
+from gazax.data import examples
+from gazax.data.examples import Example
 from gazax.data.preparation import EXAMPLES, SUMMARY
 from gazax.data.splits import SPLITS
 from gazax.typing import InputError, Size
@@ -45,10 +48,9 @@ class Records:
         """Columns of `label`."""
         return tuple(self.summary["label_names"])
 
-    @property
-    def one_hot(self) -> bool:
-        """Whether the labels are the classes of one question, exactly one present in each image."""
-        return self.summary["one_hot"]
+    def exclusive(self, labels: Collection[str]) -> bool:
+        """Whether labels are the classes of one question, exactly one present in each image."""
+        return any(set(labels) == set(group) for group in self.summary["exclusive"])
 
     @property
     def reader_ids(self) -> tuple[str, ...]:
@@ -57,26 +59,28 @@ class Records:
 
     @cached_property
     def image_ids(self) -> tuple[str, ...]:
-        """Image id by `index`."""
-        return tuple(row["image_id"] for row in self._examples)
+        """Image id by `index`; a pseudonym, unless ids were kept."""
+        return tuple(row.image_id for row in self.examples)
 
     @cached_property
     def patient_ids(self) -> tuple[str, ...]:
-        """Patient id by `index`."""
-        return tuple(row["patient_id"] for row in self._examples)
+        """Patient id by `index`; a pseudonym, unless ids were kept."""
+        return tuple(row.patient_id for row in self.examples)
 
     @cached_property
     def num_fixations(self) -> tuple[int, ...]:
         """Fixations of all readers by `index`."""
-        return tuple(int(row["fixations"]) for row in self._examples)
+        return tuple(row.fixations for row in self.examples)
 
     @cached_property
     def readers(self) -> tuple[tuple[int, ...], ...]:
         """The readers with fixations, as positions in `reader_ids`, by `index`."""
-        return tuple(
-            tuple(map(int, row["readers"].split(";"))) if row["readers"] else ()
-            for row in self._examples
-        )
+        return tuple(row.readers for row in self.examples)
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """The rows of ``examples.csv``, by `index`."""
+        return examples.read(self.directory / EXAMPLES)
 
     def indices(self, split: str) -> range:
         """`index` of the records of a split, in their order."""
@@ -98,33 +102,37 @@ class Records:
             filled = [name for name in SPLITS if self.num_examples(name)]
             raise InputError(
                 f"the data set in {self.directory} has no images in the split {split!r}, only in "
-                f"{', '.join(filled)}; mend the column 'split' of labels.csv"
+                f"{', '.join(filled)}; mend the splits of its source"
             )
         return Source(self, split)
 
-    @cached_property
-    def _examples(self) -> list[dict[str, str]]:
-        with (self.directory / EXAMPLES).open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
-
 
 class Source(Sequence):
-    """The records of one split, by position, as dicts of arrays (`gazax.data.builder.features`)."""
+    """The records of one split, by position, as dicts of arrays (`gazax.data.builder.features`).
+
+    Each has its `index` in the data set besides.
+    """
 
     def __init__(self, records: Records, split: str):
         from gazax.data import builder  # only here: it takes a while to import
 
         self.records = records
         self.split = split
-        self._data = builder.open_split(records.directory, split)
+        blocks = [name for name in records.summary["blocks"] if name.endswith(f"-{split}")]
+        self._blocks = [builder.open_block(records.directory / name, split) for name in blocks]
+        self._starts = [0, *itertools.accumulate(map(len, self._blocks))]
+        self._indices = records.indices(split)
 
     def __len__(self) -> int:
         """Number of images."""
-        return len(self._data)
+        return self._starts[-1]
 
     def __getitem__(self, position):
         """One record; negative positions count from the end, as in a list."""
-        return self._data[range(len(self))[position]]
+        position = range(len(self))[position]
+        block = bisect.bisect_right(self._starts, position) - 1
+        record = self._blocks[block][position - self._starts[block]]
+        return record | {"index": self._indices[position]}
 
     def __repr__(self) -> str:
         """Names the records by their contents, the same wherever they lie."""

@@ -45,6 +45,7 @@ def prepare(config: ConfigDict) -> Records:
         size=tuple(settings.size),
         cache=settings.cache or None,
         max_bad_fraction=settings.max_bad_fraction,
+        keep_ids=settings.keep_ids,
         progress=sys.stderr.isatty(),
         **settings.source.to_dict(),
     )
@@ -83,7 +84,7 @@ def resolve(config: ConfigDict, records: Records) -> None:
 
 def exclusive(config: ConfigDict, records: Records) -> bool:
     """Whether the config's labels are the classes of one question: one an image, and no more."""
-    return records.one_hot and set(config.data.labels) == set(records.label_names)
+    return records.exclusive(config.data.labels)
 
 
 def build_method(config: ConfigDict) -> Method:

@@ -10,9 +10,8 @@ from tests.data.folders import SAMPLES, example_folder
 def records(tmp_path_factory) -> data.Records:
     """The example folder of `tests.data.folders`, prepared at 32 x 24 px."""
     root = example_folder(tmp_path_factory.mktemp("source"))
-    return data.prepare(
-        "gaze_folder", root=root, size=(24, 32), cache=tmp_path_factory.mktemp("cache")
-    )
+    cache = tmp_path_factory.mktemp("cache")
+    return data.prepare("gaze_folder", root=root, size=(24, 32), cache=cache, keep_ids=True)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from gazax import data
-from gazax.data import cache, datasets
+from gazax.data import cache, prepared
 from gazax.typing import InputError
 from tests.data.folders import example_folder, grey, table, write_folder
 
@@ -27,7 +27,8 @@ def small(root, images=("a", "b", "c"), masks=None, **tables):
 
 
 def prepare(tmp_path, root, size=(24, 32), **kwargs):
-    return data.prepare("gaze_folder", root=root, size=size, cache=tmp_path / "cache", **kwargs)
+    settings = {"root": root, "size": size, "cache": tmp_path / "cache", "keep_ids": True} | kwargs
+    return data.prepare("gaze_folder", **settings)
 
 
 class TestRecords:
@@ -54,7 +55,7 @@ class TestRecords:
         record = records.source("train")[0]
         assert record["image"].shape == (24, 32, 1)
         assert record["image"].dtype == np.uint8
-        assert record["mask"].shape == (24, 32)
+        assert record["mask"].shape == (24, 32, 1)  # two labels in one byte
         assert record["label"].dtype == np.float32
         assert records.label_names == ("a", "b")
         assert records.reader_ids == ("ann", "bob")
@@ -81,7 +82,11 @@ class TestRecords:
                 np.testing.assert_array_equal(record["box_label"], [0, 1][: i % 3])
                 unknown = np.nan if i % 5 == 0 else 1 - i % 2
                 np.testing.assert_array_equal(record["label"], np.float32([i % 2, unknown]))
-                np.testing.assert_array_equal(record["mask"], i % 3)
+                planes = np.unpackbits(record["mask"], axis=-1)[..., :2]
+                np.testing.assert_array_equal(
+                    planes, [[[i % 3 == 1, i % 3 == 2]]] * np.ones((24, 32, 1))
+                )
+                np.testing.assert_array_equal(record["stored_size"], (30, 40))
                 np.testing.assert_array_equal(record["content"], (0, 0, 32, 24))
 
     def test_splits_that_are_not_there(self, tmp_path):
@@ -146,7 +151,7 @@ class TestSummary:
         labels = [s["labels"]["b"] for s in splits]
         assert sum(n["unknown"] for n in labels) == 4
         assert sum(n["present"] for n in labels) == sum(i % 2 == 0 and i % 5 > 0 for i in range(17))
-        assert not records.one_hot
+        assert not records.exclusive(("a", "b"))
         assert summary["faults"] == {}
 
     def test_outside_and_dropped_fixations_are_counted(self, tmp_path):
@@ -174,7 +179,9 @@ class TestSummary:
     )
     def test_classes_of_one_question_are_told_from_separate_labels(self, tmp_path, rows, one_hot):
         labels = table("image_id,patient_id,split,well,ill", *rows)
-        assert prepare(tmp_path, small(tmp_path / "s", labels=labels)).one_hot is one_hot
+        records = prepare(tmp_path, small(tmp_path / "s", labels=labels))
+        assert records.exclusive(("ill", "well")) is one_hot
+        assert not records.exclusive(("ill",))
 
 
 class TestFaultyFiles:
@@ -185,12 +192,12 @@ class TestFaultyFiles:
         root = example_folder(tmp_path / "s")
         self.spoil(root, "im07")
         records = prepare(tmp_path, root, max_bad_fraction=0.1)
-        assert records.summary["images_failed"] == ["im07.png"]
+        assert records.summary["images_failed"] == ["im07"]
         assert records.summary["images"] == 16
         assert "im07" not in records.image_ids
         assert records.summary["fixations"]["dropped"] == {"image left out": 6}
         fault = records.summary["faults"]["images/"]
-        assert fault["first"][0].startswith("images/im07.png does not decode")
+        assert fault["first"][0].startswith("images/im07.png ")
         for split in ("train", "validation", "test"):
             for record in records.source(split):
                 assert records.image_ids[record["index"]] == record["image_id"].decode()
@@ -198,11 +205,10 @@ class TestFaultyFiles:
     def test_many_stop_and_leave_nothing(self, tmp_path):
         root = small(tmp_path / "s")
         self.spoil(root)
-        with pytest.raises(
-            InputError, match=r"images/: 1 of 3 images are faulty(.|\n)*b\.png does"
-        ):
+        with pytest.raises(InputError, match=r"images/: 1 of 3 images are faulty(.|\n)*b\.png"):
             prepare(tmp_path, root)
-        assert [p.name for p in (tmp_path / "cache").iterdir() if p.is_dir()] == []
+        left = [p for p in (tmp_path / "cache").iterdir() if p.is_dir()]
+        assert [p.suffix for p in left] == [".blocks"]  # what was finished, and nobody reads
 
     def test_a_split_without_any_image_stops(self, tmp_path):
         root = small(tmp_path / "s")
@@ -225,7 +231,7 @@ class TestCache:
     def test_second_time_nothing_is_read(self, tmp_path, monkeypatch):
         root = small(tmp_path / "s")
         first = prepare(tmp_path, root)
-        monkeypatch.setattr(datasets, "write_records", None)
+        monkeypatch.setattr(prepared, "make_blocks", None)
         assert prepare(tmp_path, root).directory == first.directory
 
     @pytest.mark.parametrize(
@@ -364,16 +370,18 @@ class TestCache:
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("reflacx", "REFLACX 1.0.0"),
-        ("mimic_cxr", "MIMIC-CXR-JPG 2.0.0"),
-        ("rsna_pneumonia", "stage_2_train_labels.csv"),
-        ("chestxray14", "Data_Entry_2017.csv"),
+        ("reflacx", "reflacx-xray-localization"),
+        ("egd_cxr", "content/egd-cxr"),
+        ("mimic_cxr", "content/mimic-cxr-jpg"),
+        ("rsna_pneumonia", "rsna-pneumonia-detection-challenge"),
+        ("chestxray14", "NIHCC"),
     ],
 )
-def test_data_sets_without_a_reader_say_what_to_get_and_what_runs(tmp_path, name, what):
-    assert name not in datasets.DATASETS
-    with pytest.raises(InputError, match=f"cannot be read by this version.*{what}.*data=gaze_fold"):
-        data.prepare(name, root=tmp_path, size=(8, 8), cache=tmp_path)
+def test_an_empty_folder_is_told_what_is_missing_and_where_to_get_it(tmp_path, name, what):
+    source = tmp_path / "source"
+    source.mkdir()
+    with pytest.raises(InputError, match=f"(?s)lacks parts of .*{what}"):
+        data.prepare(name, root=source, size=(8, 8), cache=tmp_path / "cache")
 
 
 @pytest.mark.parametrize(
@@ -401,7 +409,7 @@ def test_phantom_is_made_and_prepared_once(tmp_path):
     made = time.monotonic() - start
     assert records.summary["images"] == 12
     assert records.label_names == ("normal", "pneumonia", "heart_failure")
-    assert records.one_hot
+    assert records.exclusive(records.label_names)
     assert records.summary["arguments"]["seed"] == 3
     start = time.monotonic()
     assert data.prepare("phantom", **arguments).directory == records.directory

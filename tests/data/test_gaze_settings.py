@@ -58,7 +58,9 @@ def gaze_records(tmp_path_factory) -> data.Records:
         readers=table("reader_id,weight", "bob,0.5", "cat,0"),
     )
     cache = tmp_path_factory.mktemp("cache")
-    return data.prepare("gaze_folder", root=root, size=SIZE, cache=cache, progress=False)
+    return data.prepare(
+        "gaze_folder", root=root, size=SIZE, cache=cache, keep_ids=True, progress=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +111,9 @@ class TestDefault:
     def test_the_stream_is_what_it_always_was(self, tmp_path):
         """Golden: a run that is resumed by a later version must meet the same examples."""
         root = example_folder(tmp_path / "s")
-        records = data.prepare("gaze_folder", root=root, size=SIZE, cache=tmp_path / "c")
+        records = data.prepare(
+            "gaze_folder", root=root, size=SIZE, cache=tmp_path / "c", keep_ids=True
+        )
         digest = hashlib.sha256()
         sizes = dict(max_fixations=8, max_readers=3, max_boxes=2, masks=True)
         for batch in take(
@@ -382,7 +386,9 @@ class TestMean:
             ),
             fixations=table("image_id,reader_id,x_px,y_px,duration_s", *rows),
         )
-        records = data.prepare("gaze_folder", root=root, size=(64, 64), cache=tmp_path / "c")
+        records = data.prepare(
+            "gaze_folder", root=root, size=(64, 64), cache=tmp_path / "c", keep_ids=True
+        )
         source = records.source("train")
         for settings in ({}, dict(part="early", readers=("ann",), normalize_readers=False)):
             own = epoch(source, sizes=self.SIZES, **settings)

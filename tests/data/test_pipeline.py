@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gazax import data
-from gazax.data import arrays, pipeline
+from gazax.data import pipeline
 from gazax.typing import InputError, batch_spec
 from tests.data.folders import grey, table, write_folder
 from tests.data.streams import train_batches
@@ -78,7 +78,9 @@ class TestExample:
             labels=table("image_id,patient_id,split", "a,p,train", "b,q,val", "c,r,test"),
             fixations=table("image_id,reader_id,x_px,y_px,duration_s", "a,ann,5,5,1"),
         )
-        records = data.prepare("gaze_folder", root=root, size=(28, 56), cache=tmp_path / "c")
+        records = data.prepare(
+            "gaze_folder", root=root, size=(28, 56), cache=tmp_path / "c", keep_ids=True
+        )
         fixations = find(records, "a", masks=False)["fixations"]
         np.testing.assert_allclose(fixations["sigma"][0], 1.0)  # 28 px / 28
         np.testing.assert_allclose(fixations["window"][0], (21, 0, 35, 28))
@@ -93,7 +95,9 @@ class TestExample:
             fixations=table("image_id,reader_id,x_px,y_px,duration_s", *rows),
             readers=table("reader_id,weight", "ann,.1", "bob,.2", "zoe,.3"),
         )
-        records = data.prepare("gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c")
+        records = data.prepare(
+            "gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c", keep_ids=True
+        )
         a, b = find(records, "a", masks=False), find(records, "b", masks=False)
         np.testing.assert_array_equal(a["fixations"]["reader"][:3], [1, 0, -1])
         np.testing.assert_array_equal(a["reader_weight"], np.float32([0.1, 0.3, 0]))
@@ -105,13 +109,6 @@ class TestExample:
         for image_id, planes in (("im03", (0, 0)), ("im04", (1, 0)), ("im05", (0, 1))):
             mask = find(records, image_id)["mask"]
             np.testing.assert_array_equal(mask, np.broadcast_to(planes, mask.shape))
-
-    def test_mask_of_every_label_marks_those_that_are_present(self):
-        mask = np.array([[0, 255], [1, 255]], np.uint8)
-        planes = arrays._spread(mask, np.array([0, 1, np.nan], np.float32))
-        np.testing.assert_array_equal(planes[..., 0], [[0, 0], [1, 0]])
-        np.testing.assert_array_equal(planes[..., 1], [[0, 1], [0, 1]])
-        np.testing.assert_array_equal(planes[..., 2], 0)
 
     @pytest.mark.parametrize(
         ("key", "limit", "message"),
@@ -135,7 +132,9 @@ class TestExample:
             {"a": grey(), "b": grey(), "c": grey()},
             labels=table("image_id,patient_id,split", "a,p,train", "b,q,val", "c,r,test"),
         )
-        records = data.prepare("gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c")
+        records = data.prepare(
+            "gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c", keep_ids=True
+        )
         with pytest.raises(InputError, match="masks are asked for"):
             train_batches(records.source("train"), masks=True, **TRAIN)
 
@@ -171,7 +170,12 @@ class TestLabels:
             ),
         )
         records = data.prepare(
-            "gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c", max_bad_fraction=0.5
+            "gaze_folder",
+            root=root,
+            size=(24, 32),
+            cache=tmp_path / "c",
+            max_bad_fraction=0.5,
+            keep_ids=True,
         )
         assert find(records, "a", labels=("l",))["mask"].all()
         assert not find(records, "a", labels=("m",))["mask"].any()
@@ -210,7 +214,9 @@ class TestLabels:
             {"a": grey(), "b": grey(), "c": grey()},
             labels=table("image_id,patient_id,split", "a,p,train", "b,q,val", "c,r,test"),
         )
-        records = data.prepare("gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c")
+        records = data.prepare(
+            "gaze_folder", root=root, size=(24, 32), cache=tmp_path / "c", keep_ids=True
+        )
         with pytest.raises(
             InputError, match=r"config\.data\.labels is \('a',\) and the data has no"
         ):
