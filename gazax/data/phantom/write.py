@@ -13,6 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -69,59 +71,75 @@ def write_gaze_folder(
         out, count=count, size=size, seed=seed, contrast=contrast, lesions=lesions, workers=workers
     )
     workers = 1 if count < SMALL else min(workers or os.cpu_count() or 1, count)
+    helpers: list[subprocess.Popen] = []
+    with fresh_folder(out) as beside:
+        try:
+            (beside / "images").mkdir()
+            (beside / "masks").mkdir()
+            task = dict(
+                folder=str(beside),
+                count=count,
+                size=size,
+                seed=seed,
+                contrast=contrast,
+                lesions=lesions,
+                shares=workers,
+            )
+            paths = os.pathsep.join(p for p in sys.path if p)
+            for share in range(1, workers):
+                helpers.append(
+                    subprocess.Popen(
+                        [
+                            sys.executable,
+                            "-c",
+                            WORKER,
+                            json.dumps(task | {"share": share}),
+                        ],
+                        env=os.environ | {"PYTHONPATH": paths},
+                    )
+                )
+            disable = None if progress else True  # None: where nobody watches, as in a log file
+            with tqdm(total=count, desc="phantom", unit="image", disable=disable) as bar:
+
+                def tick() -> None:
+                    """Count what is on disk, whoever wrote it."""
+                    if progress:
+                        bar.update(sum(1 for _ in os.scandir(beside / "images")) - bar.n)
+
+                draw_share(**task, share=0, tick=tick)
+                for helper in helpers:
+                    while helper.poll() is None:
+                        tick()
+                        time.sleep(0.05)
+                    if helper.returncode:
+                        raise RuntimeError(
+                            f"a phantom worker ended with code {helper.returncode}; its error is "
+                            "above"
+                        )
+            gather(beside, count=count, shares=workers)
+        except BaseException:
+            for helper in helpers:
+                helper.kill()
+                helper.wait()
+            raise
+
+
+@contextmanager
+def fresh_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to write into, renamed to `out` at the end, removed on any error.
+
+    Args:
+      out: must be absent or an empty folder; `check` says so to the user.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    helpers: list[subprocess.Popen] = []
     try:
-        (beside / "images").mkdir()
-        (beside / "masks").mkdir()
-        task = dict(
-            folder=str(beside),
-            count=count,
-            size=size,
-            seed=seed,
-            contrast=contrast,
-            lesions=lesions,
-            shares=workers,
-        )
-        paths = os.pathsep.join(p for p in sys.path if p)
-        for share in range(1, workers):
-            helpers.append(
-                subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-c",
-                        WORKER,
-                        json.dumps(task | {"share": share}),
-                    ],
-                    env=os.environ | {"PYTHONPATH": paths},
-                )
-            )
-        with tqdm(total=count, desc="phantom", unit="image", disable=not progress) as bar:
-
-            def tick() -> None:
-                """Count what is on disk, whoever wrote it."""
-                if progress:
-                    bar.update(sum(1 for _ in os.scandir(beside / "images")) - bar.n)
-
-            draw_share(**task, share=0, tick=tick)
-            for helper in helpers:
-                while helper.poll() is None:
-                    tick()
-                    time.sleep(0.05)
-                if helper.returncode:
-                    raise RuntimeError(
-                        f"a phantom worker ended with code {helper.returncode}; its error is above"
-                    )
-        gather(beside, count=count, shares=workers)
+        yield beside
         beside.chmod(0o777 & ~umask())
         if out.exists():
             out.rmdir()
         beside.rename(out)
     except BaseException:
-        for helper in helpers:
-            helper.kill()
-            helper.wait()
         shutil.rmtree(beside, ignore_errors=True)
         raise
 
