@@ -33,8 +33,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.optim.learning_rate = 5e-4
     if arg.data == "gaze_folder":
         config.data.size = (96, 96)  # ours: so that photographs keep some detail
-    if arg.data == "reflacx":
-        reflacx(config)
+    if arg.data in datasets.CREDENTIALED:
+        proposal(config)
     if arg.study:
         study(config)
     if arg.smoke:
@@ -42,8 +42,8 @@ def get_config(arg: str = "") -> ConfigDict:
     return config
 
 
-def reflacx(config: ConfigDict) -> None:
-    """The proposal's own recipe; about 2,500 images with gaze."""
+def proposal(config: ConfigDict) -> None:
+    """The proposal's own recipe; REFLACX has about 2,600 images with gaze."""
     blocks.proposals_pretraining(config)
     config.model.depth = 50  # §2.4
 

@@ -14,7 +14,7 @@ not yet run
 
 from ml_collections import ConfigDict
 
-from gazax.config import blocks, choose, load_beside, parse_arg
+from gazax.config import blocks, choose, datasets, load_beside, parse_arg
 
 FILES = {"vit": "gazat_vit.py", "resnet": "gazat_resnet.py"}
 
@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     finetune = blocks.follow(pretrain)
     blocks.classification(finetune)
     finetune.init_from.path = "stage:pretrain"
-    if arg.data == "reflacx":
+    if arg.data in datasets.CREDENTIALED:
         finetune.optim.learning_rate = 1e-4  # §2.4
         finetune.train.batch_size = 128  # §2.4
     if arg.smoke:

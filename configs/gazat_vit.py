@@ -28,8 +28,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model = blocks.small_vit()
     if arg.data == "gaze_folder":
         config.data.size = (96, 96)  # ours: so that photographs keep some detail
-    if arg.data == "reflacx":
-        reflacx(config)
+    if arg.data in datasets.CREDENTIALED:
+        proposal(config)
     if arg.study:
         study(config)
     if arg.smoke:
@@ -37,8 +37,8 @@ def get_config(arg: str = "") -> ConfigDict:
     return config
 
 
-def reflacx(config: ConfigDict) -> None:
-    """The proposal's own recipe; about 2,500 images with gaze."""
+def proposal(config: ConfigDict) -> None:
+    """The proposal's own recipe; REFLACX has about 2,600 images with gaze."""
     blocks.proposals_pretraining(config)
     config.model.patch_size = 16  # §2.4: ViT-B/16
     config.model.width, config.model.depth, config.model.num_heads = 768, 12, 12

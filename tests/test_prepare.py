@@ -26,9 +26,12 @@ def run(*flags):
 def test_gaze_folder_becomes_records_with_a_table(tmp_path):
     source = example_folder(tmp_path / "source")
     flags = ("--dataset=gaze_folder", f"--source={source}", "--size=24x32")
-    result = run(*flags, f"--out={tmp_path}/cache", f"--json={tmp_path}/numbers.json")
+    out = (f"--out={tmp_path}/cache", f"--json={tmp_path}/numbers.json")
+    result = run(*flags, "--keep_ids", *out)
     assert result.returncode == 0, result.stderr
-    records = data.prepare("gaze_folder", root=source, size=(24, 32), cache=tmp_path / "cache")
+    records = data.prepare(
+        "gaze_folder", root=source, size=(24, 32), cache=tmp_path / "cache", keep_ids=True
+    )
     assert str(records.directory) in result.stdout  # training finds what the command made
     assert "17 of 16 patients at 24 x 32 px" in result.stdout
     assert json.loads((tmp_path / "numbers.json").read_text()) == records.summary
@@ -68,15 +71,22 @@ def test_faulty_source_is_explained(tmp_path):
 
 
 def test_table_shows_counts_faults_and_what_was_not_used(records):
-    faults = {"boxes.csv": {"count": 7, "reasons": {}, "first": ["boxes.csv row 3: wrong"]}}
+    faults = {"boxes.csv": {"count": 7, "reasons": {"size": 7}, "first": []}}
     summary = records.summary | {"faults": faults, "ignored_columns": ["pupil"]}
     summary["fixations"] = summary["fixations"] | {"dropped": {"duration": 3}}
     text = prepare.format_summary(summary)
     header, train, *_ = text[text.index("split") :].splitlines()
-    assert header.split() == ["split", "images", "patients", "fixations", "a", "b"]
+    assert header.split() == ["split", "images", "patients", "fixations"]
     assert train.split()[:2] == ["train", str(records.num_examples("train"))]
+    labels = text[text.index("label ") :].splitlines()
+    assert labels[0].split() == ["label", "train", "validation", "test"]
+    known = records.summary["splits"]["train"]["labels"]["a"]
+    assert labels[1].split()[:2] == [
+        "a",
+        f"{known['present']}/{known['present'] + known['absent']}",
+    ]
     assert "3 fixations left out: duration" in text
-    assert "boxes.csv: 7 left out\n  boxes.csv row 3: wrong\n  ... and 6 more" in text
+    assert "boxes.csv: 7 left out\n  7 size" in text
     assert "columns not used: pupil" in text
     assert "6 fixations (im03), 2 readers" in text
 
@@ -84,4 +94,6 @@ def test_table_shows_counts_faults_and_what_was_not_used(records):
 @pytest.fixture
 def records(tmp_path):
     source = example_folder(tmp_path / "source")
-    return data.prepare("gaze_folder", root=source, size=(24, 32), cache=tmp_path / "cache")
+    return data.prepare(
+        "gaze_folder", root=source, size=(24, 32), cache=tmp_path / "cache", keep_ids=True
+    )

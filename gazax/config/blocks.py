@@ -26,6 +26,7 @@ def base() -> ConfigDict:
     config.data.max_boxes = 8
     config.data.masks = False
     config.data.max_bad_fraction = 0.01  # faulty rows that preparation bears
+    config.data.keep_ids = False  # True: ids as they are, not as pseudonyms, in all that is written
     config.data.num_threads = 2
     config.data.num_workers = 0
     config.data.source = ConfigDict()  # arguments of the data set's reader
@@ -179,7 +180,8 @@ def follow(source: ConfigDict, *, data: str = "") -> ConfigDict:
     if data:
         use_data(config, data)
     else:
-        keys = ("name", "root", "cache", "labels", "max_fixations", "max_readers", "max_boxes")
+        keys = ("name", "root", "cache", "labels", "keep_ids")
+        keys += ("max_fixations", "max_readers", "max_boxes")
         config.data.update({key: source.data[key] for key in keys})
         config.data.source = ConfigDict(source.data.source.to_dict())
     config.init_from.scopes = ("backbone",)

@@ -58,6 +58,11 @@ CHEXPERT_LABELS = (
 )
 
 
+EGD_CXR_LABELS = ("Normal", "CHF", "pneumonia")
+CREDENTIALED = ("reflacx", "egd_cxr", "mimic_cxr", "rsna_pneumonia", "chestxray14")
+"""Radiographs that one asks for; pretraining on them has the proposal's sizes."""
+
+
 def use_data(config: ConfigDict, name: str) -> None:
     """Sets what follows from the data set, but the size of the images."""
     choose("data", name, DATA)(config.data)
@@ -84,23 +89,51 @@ def _gaze_folder(data: ConfigDict) -> None:
 
 def _reflacx(data: ConfigDict) -> None:
     data.labels = REFLACX_LABELS
+    data.source = dict(phases=(1, 2, 3), label_set="phases_2_3", certainty=3, mimic_cxr="")
     data.max_readers = 5  # five radiologists
     data.max_fixations = 1024  # ours: five readings of one image
+    data.max_boxes = 32  # ours
 
 
-def _without_gaze(labels: tuple[str, ...]) -> Callable[[ConfigDict], None]:
-    def settings(data: ConfigDict) -> None:
-        data.labels = labels
-        data.max_readers = data.max_fixations = 1
+def _egd_cxr(data: ConfigDict) -> None:
+    data.labels = EGD_CXR_LABELS
+    data.source = dict(gaze="fixations", uncertain="unknown", blank="negative", mimic_cxr="")
+    data.max_readers = 1  # one radiologist
+    data.max_boxes = 32  # ours: about 17 structures
 
-    return settings
+
+def _mimic_cxr(data: ConfigDict) -> None:
+    _without_gaze(data, CHEXPERT_LABELS)
+    data.source = dict(
+        labels="chexpert",  # chexpert | negbio
+        uncertain="unknown",  # unknown | positive | negative: what -1 is
+        blank="negative",  # negative | unknown: what no value is
+        views=("AP", "PA"),  # () = all
+        mimic_cxr="",
+    )
+
+
+def _rsna_pneumonia(data: ConfigDict) -> None:
+    _without_gaze(data, ("Pneumonia",))
+    data.source = dict(splits="")  # a csv of image_id,split; '' = drawn by patient
+
+
+def _chestxray14(data: ConfigDict) -> None:
+    _without_gaze(data, CHESTXRAY14_LABELS)
+    data.source = dict(splits="")  # the same; '' = its official lists
+
+
+def _without_gaze(data: ConfigDict, labels: tuple[str, ...]) -> None:
+    data.labels = labels
+    data.max_readers = data.max_fixations = 1
 
 
 DATA: dict[str, Callable[[ConfigDict], None]] = {
     "phantom": _phantom,
     "gaze_folder": _gaze_folder,
     "reflacx": _reflacx,
-    "rsna_pneumonia": _without_gaze(("Pneumonia",)),
-    "chestxray14": _without_gaze(CHESTXRAY14_LABELS),
-    "mimic_cxr": _without_gaze(CHEXPERT_LABELS),
+    "egd_cxr": _egd_cxr,
+    "mimic_cxr": _mimic_cxr,
+    "rsna_pneumonia": _rsna_pneumonia,
+    "chestxray14": _chestxray14,
 }

@@ -1,151 +1,136 @@
-"""The data sets that gazax reads, and the way from each of them to records.
+"""The data sets that gazax reads.
 
-To add one: write a reader of its tables that returns a `RawDataset`, and a line in `DATASETS`.
+To add one: write a reader of its tables, two functions, and a line in `DATASETS`.
 """
 
 import inspect
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gazax.config import choose
-from gazax.data.cache import (
-    cache_folder,
-    describe_contents,
-    describe_folder,
-    find_or_make,
-    fingerprint,
-)
-from gazax.data.gaze_folder import TABLES, read_gaze_folder
-from gazax.data.preparation import VERSION, write_records
+from gazax.data.cache import describe, find_or_make, fingerprint
 from gazax.data.raw import RawDataset
-from gazax.data.records import Records
-from gazax.data.tables import Faults
-from gazax.typing import InputError, Size
+from gazax.data.sources.chestxray14 import files_of_chestxray14, read_chestxray14
+from gazax.data.sources.egd_cxr import files_of_egd_cxr, read_egd_cxr
+from gazax.data.sources.files import SourceFiles
+from gazax.data.sources.gaze_folder import files_of_gaze_folder, read_gaze_folder
+from gazax.data.sources.mimic_cxr import files_of_mimic_cxr, read_mimic_cxr
+from gazax.data.sources.reflacx import files_of_reflacx, read_reflacx
+from gazax.data.sources.rsna_pneumonia import files_of_rsna_pneumonia, read_rsna_pneumonia
+from gazax.data.sources.tables import Faults
+from gazax.typing import InputError
 
-PathLike = str | os.PathLike
+PATHS = ("mimic_cxr", "splits")
+"""Arguments that say where something lies; what lies there is part of the fingerprint."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """How a data set is told from another and how it is read.
+    """A data set that lies in a folder.
 
     Args:
-      identify: ``(root, **arguments) -> dict``: all that its records depend on, the defaults of
-        arguments included, in json's types and found without opening every image.
-      read: ``(root, cache, faults, progress, **arguments) -> RawDataset``.
+      files: ``(root, **arguments) -> SourceFiles``: what its records depend on, found without
+        opening every image.
+      read: ``(root, *, faults, **arguments) -> RawDataset``, with the same arguments and their
+        defaults.
+      title: what it is.
+      source: where to get it, and what of it; shown where something is missing.
     """
 
-    identify: Callable[..., dict[str, Any]]
+    files: Callable[..., SourceFiles]
     read: Callable[..., RawDataset]
+    title: str
+    source: str
+
+    def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
+        """The arguments of `read`, the ones that are not given at their defaults."""
+        return with_defaults(self.read, ("root", "faults"), given)
+
+    def find(self, root: Path | None, given: dict[str, Any]) -> tuple[Path, SourceFiles]:
+        """The source's folder and files.
+
+        Raises:
+          InputError: no root, no such folder, an unknown argument.
+        """
+        arguments = self.arguments(given)
+        if root is None:
+            raise InputError(
+                f"{self.title} needs a root, its folder: set --config.data.root=DIR, or "
+                f"--source=DIR of gazax.prepare. It is {self.source}"
+            )
+        if not root.is_dir():
+            raise InputError(f"no folder {root}; root is the one that holds {self.title}")
+        return root, self.files(root, **arguments)
+
+    def identify(self, root: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+        """All that its records depend on, in json's types.
+
+        Raises:
+          InputError: as `find`, or files are missing.
+        """
+        folder, files = self.find(root, given)
+        if files.missing:
+            raise InputError(
+                f"{folder} lacks parts of {self.title}:\n  "
+                + "\n  ".join(files.missing)
+                + f"\nIt is {self.source}"
+            )
+        kept = {k: v for k, v in self.arguments(given).items() if k not in PATHS}
+        return {"arguments": kept, **describe(files, folder)}
+
+    def load(
+        self,
+        root: Path | None,
+        cache: Path,
+        faults: Faults,
+        given: dict[str, Any],
+        progress: bool = False,
+    ) -> RawDataset:
+        """Its tables, read and checked."""
+        assert root is not None
+        return self.read(root, faults=faults, **given)
 
 
-def prepare(
-    name: str,
-    *,
-    root: PathLike | None = None,
-    size: Size,
-    cache: PathLike | None = None,
-    max_bad_fraction: float = 0.01,
-    progress: bool = True,
-    **arguments: Any,
-) -> Records:
-    """Makes records of a data set, or finds them where they were made before.
+class Phantom:
+    """The simulated data set: written as a gaze folder into the cache, then read as one."""
 
-    Args:
-      name: a key of `DATASETS`.
-      root: the source; it is never written to. The phantom has none.
-      size: (height, width) that images are fitted into, px; their aspect is kept.
-      cache: folder for prepared data; default $GAZAX_DATA, else the user's cache folder.
-      max_bad_fraction: the part of the rows of any file, or of the images, that may be faulty and
-        is then left out and counted.
-      progress: show a progress bar on a terminal.
-      **arguments: the data set's own: for ``gaze_folder`` those of `read_gaze_folder`, for
-        ``phantom`` those of `gazax.data.phantom.write_gaze_folder` (`image_size` is its `size`).
+    title = "the phantom"
 
-    Raises:
-      InputError: the source is missing or faulty; the message names file, row and mend.
-    """
-    choose("data set", name, (*DATASETS, *WITHOUT_READER))
-    if name in WITHOUT_READER:
-        raise InputError(WITHOUT_READER[name])
-    dataset, folder = DATASETS[name], cache_folder(cache)
-    source = None if root is None else Path(root).expanduser()
-    facts = {
-        "dataset": name,
-        "version": VERSION,
-        "size": list(size),
-        "max_bad_fraction": max_bad_fraction,
-    }
-    identity = dataset.identify(source, **arguments)
-    key = fingerprint(facts | identity)
-    if source is not None and folder.resolve().is_relative_to(source.resolve()):
-        raise InputError(
-            f"the cache {folder} lies within the source {source}, which is never written to; set "
-            "GAZAX_DATA to another folder"
-        )
+    def identify(self, root: Path | None, given: dict[str, Any]) -> dict[str, Any]:
+        """Its arguments with their defaults: the pixels follow from them, on any machine."""
+        if root is not None:
+            raise InputError(
+                f"the phantom is made, not read: leave root empty (it is {str(root)!r})"
+            )
+        from gazax.data import phantom  # only here: a generator is a lot to import
 
-    def make(directory: Path) -> None:
-        faults = Faults(max_bad_fraction)
-        raw = dataset.read(source, folder, faults, progress, **arguments)
-        known = {"arguments": identity["arguments"], "fingerprint": key}
-        write_records(raw, directory, size=size, facts=facts | known, progress=progress)
+        without = ("out", "workers", "progress")
+        chosen = with_defaults(phantom.write_gaze_folder, without, _renamed(given))
+        return {"arguments": chosen, "phantom": phantom.VERSION}
 
-    return Records(find_or_make(folder / f"{name}-{size[0]}x{size[1]}-{key}", make))
+    def load(
+        self,
+        root: Path | None,
+        cache: Path,
+        faults: Faults,
+        given: dict[str, Any],
+        progress: bool = False,
+    ) -> RawDataset:
+        """Its tables, read and checked."""
+        from gazax.data import phantom
+
+        def make(directory: Path) -> None:
+            phantom.write_gaze_folder(
+                directory / "gaze_folder", progress=progress, **_renamed(given)
+            )
+
+        key = fingerprint(self.identify(None, given))
+        folder = find_or_make(cache / f"phantom-{key}", make)
+        return read_gaze_folder(folder / "gaze_folder", faults=faults)
 
 
-def _identify_gaze_folder(root: Path | None, **arguments: Any) -> dict[str, Any]:
-    if root is None:
-        raise InputError(
-            "a gaze folder needs a root, the folder that holds images/ and labels.csv: set "
-            "--config.data.root=DIR, or --source=DIR of gazax.prepare"
-        )
-    if not root.is_dir():
-        raise InputError(f"no folder {root}; root is the one that holds images/ and labels.csv")
-    return {
-        "arguments": _with_defaults(read_gaze_folder, ("root", "faults"), arguments),
-        "images": describe_folder(root / "images"),
-        "masks": describe_folder(root / "masks"),
-        "tables": describe_contents(root / table for table in TABLES),
-    }
-
-
-def _read_gaze_folder(
-    root: Path, cache: Path, faults: Faults, progress: bool, **arguments: Any
-) -> RawDataset:
-    return read_gaze_folder(root, faults=faults, **arguments)
-
-
-def _identify_phantom(root: Path | None, **arguments: Any) -> dict[str, Any]:
-    """Its arguments with their defaults: the pixels follow from them, on any machine."""
-    if root is not None:
-        raise InputError(f"the phantom is made, not read: leave root empty (it is {str(root)!r})")
-    from gazax.data import phantom  # only here: a generator is a lot to import for other data
-
-    without = ("out", "workers", "progress")
-    chosen = _with_defaults(phantom.write_gaze_folder, without, _phantom_arguments(arguments))
-    return {"arguments": chosen, "phantom": phantom.VERSION}
-
-
-def _read_phantom(
-    root: None, cache: Path, faults: Faults, progress: bool, **arguments: Any
-) -> RawDataset:
-    from gazax.data import phantom
-
-    key = fingerprint(_identify_phantom(None, **arguments))
-
-    def make(directory: Path) -> None:
-        phantom.write_gaze_folder(
-            directory / "gaze_folder", progress=progress, **_phantom_arguments(arguments)
-        )
-
-    folder = find_or_make(cache / f"phantom-{key}", make)
-    return read_gaze_folder(folder / "gaze_folder", faults=faults)
-
-
-def _with_defaults(
+def with_defaults(
     function: Callable, without: tuple[str, ...], arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Keyword arguments of a function, the ones that are not given at their defaults."""
@@ -159,47 +144,52 @@ def _with_defaults(
     return known | arguments
 
 
-def _phantom_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+def _renamed(arguments: dict[str, Any]) -> dict[str, Any]:
     return {"size" if k == "image_size" else k: v for k, v in arguments.items()}
 
 
-DATASETS: dict[str, Dataset] = {
-    "phantom": Dataset(_identify_phantom, _read_phantom),
-    "gaze_folder": Dataset(_identify_gaze_folder, _read_gaze_folder),
+_MIMIC = (
+    "MIMIC-CXR-JPG 2.1.0 (https://physionet.org/content/mimic-cxr-jpg/2.1.0/) or MIMIC-CXR 2.1.0 "
+    "(https://physionet.org/content/mimic-cxr/2.1.0/), both credentialed"
+)
+_BESIDE = "below the same folder or wherever data.source.mimic_cxr (--mimic_cxr) says"
+
+DATASETS: dict[str, Dataset | Phantom] = {
+    "phantom": Phantom(),
+    "gaze_folder": Dataset(
+        files_of_gaze_folder,
+        read_gaze_folder,
+        "a gaze folder",
+        "your own: the folder that holds images/ and labels.csv (the README has its layout)",
+    ),
+    "reflacx": Dataset(
+        files_of_reflacx,
+        read_reflacx,
+        "REFLACX",
+        "REFLACX 1.0.0 (https://physionet.org/content/reflacx-xray-localization/1.0.0/, "
+        f"credentialed), with the images of {_MIMIC}, {_BESIDE}",
+    ),
+    "egd_cxr": Dataset(
+        files_of_egd_cxr,
+        read_egd_cxr,
+        "EGD-CXR",
+        "EGD-CXR 1.0.0 (https://physionet.org/content/egd-cxr/1.0.0/, credentialed), with the "
+        f"images of {_MIMIC}, {_BESIDE}",
+    ),
+    "mimic_cxr": Dataset(
+        files_of_mimic_cxr, read_mimic_cxr, "MIMIC-CXR", f"{_MIMIC}, with its mimic-cxr-2.0.0-*.csv"
+    ),
+    "rsna_pneumonia": Dataset(
+        files_of_rsna_pneumonia,
+        read_rsna_pneumonia,
+        "RSNA Pneumonia",
+        "the RSNA Pneumonia Detection Challenge of 2018 "
+        "(https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, with an account)",
+    ),
+    "chestxray14": Dataset(
+        files_of_chestxray14,
+        read_chestxray14,
+        "ChestX-ray14",
+        "ChestX-ray14 (https://nihcc.app.box.com/v/ChestXray-NIHCC)",
+    ),
 }
-
-_REFLACX = (
-    "REFLACX 1.0.0 (https://physionet.org/content/reflacx-xray-localization/1.0.0/, credentialed)"
-)
-_MIMIC_CXR_JPG = (
-    "MIMIC-CXR-JPG 2.0.0 (https://physionet.org/content/mimic-cxr-jpg/2.0.0/, credentialed)"
-)
-_RSNA = (
-    "the RSNA Pneumonia Detection Challenge of 2018 "
-    "(https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, with an account): "
-    "stage_2_train_labels.csv, stage_2_detailed_class_info.csv and stage_2_train_images/"
-)
-_CHESTXRAY14 = (
-    "ChestX-ray14 (https://nihcc.app.box.com/v/ChestXray-NIHCC): images/, Data_Entry_2017.csv (or "
-    "its v2020), train_val_list.txt, test_list.txt and BBox_List_2017.csv"
-)
-
-
-def _not_yet(title: str, *parts: str) -> str:
-    """What to get, where to put it, and what runs until there is a reader."""
-    return (
-        f"{title} cannot be read by this version of gazax yet. Get {' and '.join(parts)}, and put "
-        f"{'all of it' if len(parts) == 1 else 'these trees'} into one folder for "
-        "--config.data.root=DIR. Today these run: "
-        "'python -m gazax.main --config=configs/gazat_vit.py' on the phantom, and "
-        "'...gazat_vit.py:data=gaze_folder --config.data.root=DIR' on a folder of your own."
-    )
-
-
-WITHOUT_READER = {
-    "reflacx": _not_yet("REFLACX", _REFLACX, f"the images of {_MIMIC_CXR_JPG}"),
-    "mimic_cxr": _not_yet("MIMIC-CXR", f"{_MIMIC_CXR_JPG}: files/ and its mimic-cxr-2.0.0-*.csv"),
-    "rsna_pneumonia": _not_yet("RSNA Pneumonia", _RSNA),
-    "chestxray14": _not_yet("ChestX-ray14", _CHESTXRAY14),
-}
-"""Data sets whose configs resolve already: what to get, where to put it, what runs today."""

@@ -185,7 +185,7 @@ def check_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
         raise InputError(
             f"label '{name}' has {found if present + absent else 'no known value'} in the training "
             f"split ({present} present, {absent} absent), so that nothing can be learned of it; "
-            f"leave it out with --config.data.labels={others or 'OTHERS'}, or mend labels.csv or "
+            f"leave it out with --config.data.labels={others or 'OTHERS'}, or mend its table or "
             "its split."
         )
 
