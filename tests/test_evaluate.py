@@ -305,6 +305,7 @@ def stages_of(tmp_path, classifier, finished):
     return folder
 
 
+@pytest.mark.slow
 def test_each_stage_is_measured(env, classifier, finished, tmp_path):
     """Where the weights that a run began with are gone, only the attention of step 0 is."""
     folder = stages_of(tmp_path, classifier, finished)

@@ -86,6 +86,7 @@ def test_another_config_is_refused(env, finished):
     assert "7.0 now" in refused.stderr
 
 
+@pytest.mark.slow
 def test_more_training_goes_on_from_the_end(env, finished, tmp_path):
     workdir = tmp_path / "more"
     shutil.copytree(finished[0], workdir)

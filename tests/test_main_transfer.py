@@ -40,6 +40,7 @@ def test_simclr_trains_and_is_measured_against_gaze_too(env, tmp_path):
     assert {"attention/cc", "probe/auc_macro"} <= summary["numbers"].keys()
 
 
+@pytest.mark.slow
 def test_a_control_with_partial_gaze_is_measured_against_peoples_own(env, tmp_path, finished):
     flags = ("gaze=shuffled", "gaze_fraction=0.3", "gaze_rate=0.25")
     run(env, tmp_path / "run", *(f"--config.data.{flag}" for flag in flags), *SHORT)
@@ -50,6 +51,7 @@ def test_a_control_with_partial_gaze_is_measured_against_peoples_own(env, tmp_pa
     assert shares == pytest.approx([0.25] * len(shares), abs=1 / 16)
 
 
+@pytest.mark.slow
 def test_a_probe_leaves_the_backbone_as_it_was_to_the_bit(env, tmp_path, finished):
     workdir = tmp_path / "probe"
     spec = f"configs/eval/linear_probe.py:init_from={finished[0]},smoke"
@@ -163,6 +165,7 @@ def test_a_run_of_stages_goes_on_in_either_stage(env, tmp_path):
     assert again.stdout.count("is finished at step") == 2
 
 
+@pytest.mark.slow
 def test_a_mistake_in_the_last_stage_is_found_before_the_first_is_run(env, tmp_path):
     for flag, message in (
         ("--config.stages.finetune.init_from.path=stage:pretrian", "no stage 'pretrian'"),
@@ -174,6 +177,7 @@ def test_a_mistake_in_the_last_stage_is_found_before_the_first_is_run(env, tmp_p
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_shown_without_the_weights_that_it_began_with(env, tmp_path, finished):
     source, workdir = tmp_path / "source", tmp_path / "run"
     shutil.copytree(finished[0], source)

@@ -34,7 +34,7 @@ def test_draw_never_changes():
 
 
 def test_too_few_patients_say_what_to_do():
-    with pytest.raises(InputError, match=r"labels\.csv has 2 patient\(s\).*column 'split'"):
+    with pytest.raises(InputError, match=r"there are 2 patient\(s\).*column 'split'"):
         draw_splits(["a", "b", "a"])
 
 

@@ -36,6 +36,8 @@ SOURCES = [
     ("resnet", "grad_cam", "differentiated"),
     ("resnet", "module", "constant"),
 ]
+COSTLY = (SOURCES[4], *SOURCES[7:])
+"""Left to the slow lane: each is a backbone or an order of which another case is tried."""
 
 
 def make(backbone: str, source: str, weights: str, **changes) -> GazAT:
@@ -61,7 +63,10 @@ def make(backbone: str, source: str, weights: str, **changes) -> GazAT:
     return GazAT(**{**settings, **changes})
 
 
-@pytest.mark.parametrize(("backbone", "source", "weights"), SOURCES)
+@pytest.mark.parametrize(
+    ("backbone", "source", "weights"),
+    [pytest.param(*case, marks=pytest.mark.slow if case in COSTLY else ()) for case in SOURCES],
+)
 def test_the_alignment_alone_moves_the_attention_onto_a_given_map(rng, backbone, source, weights):
     """Descent of the alignment only: it falls, by a gradient that reaches the backbone."""
     method = make(backbone, source, weights, standard={})
@@ -95,7 +100,7 @@ def test_the_alignment_alone_moves_the_attention_onto_a_given_map(rng, backbone,
     assert values[-10:].mean() < 0.7 * values[0], (values[0], values[-10:])
 
 
-@pytest.mark.parametrize("backbone", ["vit", "resnet"])
+@pytest.mark.parametrize("backbone", [pytest.param("vit", marks=pytest.mark.slow), "resnet"])
 def test_the_gradient_behind_grad_cam_is_that_of_finite_differences(rng, backbone):
     """Each level's features moved a little: the score changes by the gradient times the move."""
     model, levels = BACKBONES[backbone]

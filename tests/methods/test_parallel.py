@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import optax
+import pytest
 
 from gazax.models.resnet import ResNet
 from gazax.train.sharding import make_mesh
@@ -12,6 +13,7 @@ from tests.batches import spec_of, tiny_batch
 from tests.methods.test_gazat import make
 
 
+@pytest.mark.slow
 def test_grad_cam_of_a_resnet_takes_the_same_step_on_any_devices():
     """Batch statistics, the gradient within the gradient and positives are the whole batch's."""
     method = make(
