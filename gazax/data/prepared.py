@@ -61,7 +61,8 @@ def prepare(
     """
     order = _order(name, root, size, cache, max_bad_fraction, keep_ids, arguments)
     if again:
-        shutil.rmtree(order.folder, ignore_errors=True)
+        for folder in (order.folder, order.working):
+            shutil.rmtree(folder, ignore_errors=True)
     if not order.folder.is_dir():
         order.make(shard=(0, 1), workers=workers, progress=progress)
     return Records(order.folder)
@@ -168,13 +169,18 @@ class _Order:
     names: Pseudonyms
     folder: Path
 
+    @property
+    def working(self) -> Path:
+        """Where blocks lie until all of them are there."""
+        return self.folder.with_name(f"{self.folder.name}.blocks")
+
     def make(self, *, shard: tuple[int, int], workers: int | None, progress: bool) -> None:
         """Makes a share of the blocks, and the whole of them when they are all there."""
         faults = Faults(self.max_bad_fraction)
         cache = self.folder.parent
         raw = self.dataset.load(self.source, cache, faults, self.arguments, progress)
         blocks = cut(raw, self.size)
-        working = self.folder.with_name(f"{self.folder.name}.blocks")
+        working = self.working
         make_blocks(
             raw,
             blocks[shard[0] :: shard[1]],

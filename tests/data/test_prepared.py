@@ -148,6 +148,19 @@ class TestParts:
         damaged.write_bytes(held)
         assert data.prepare("mimic_cxr", **kwargs, again=True).summary["images_failed"] == []
 
+    def test_again_forgets_the_blocks_of_a_preparation_that_failed(self, tmp_path, blocks_of_two):
+        source = write_mimic_cxr(tmp_path / "source", 12)
+        kwargs = arguments(tmp_path, keep_ids=True, max_bad_fraction=0.05, views=())
+        damaged = sorted(source.rglob("*.jpg"))
+        held = [path.read_bytes() for path in damaged]
+        for path in damaged[::2]:
+            path.write_bytes(b"no image")
+        with pytest.raises(InputError, match="are faulty"):
+            data.prepare("mimic_cxr", **kwargs)
+        for path, content in zip(damaged, held, strict=True):
+            path.write_bytes(content)
+        assert data.prepare("mimic_cxr", **kwargs, again=True).summary["images_failed"] == []
+
     def test_a_full_disk_is_said_and_finished_blocks_are_kept(
         self, source, tmp_path, blocks_of_two, monkeypatch
     ):

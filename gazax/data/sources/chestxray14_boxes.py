@@ -21,7 +21,7 @@ from gazax.config import did_you_mean
 from gazax.config.datasets import CHESTXRAY14_LABELS
 from gazax.data.pixels.images import DecodeError, image_size
 from gazax.data.sources.files import is_inside
-from gazax.data.sources.tables import Faults, Table
+from gazax.data.sources.tables import Faults, Table, all_of
 from gazax.typing import InputError
 
 BOXES = "BBox_List_2017.csv"
@@ -64,7 +64,7 @@ def read_boxes(
     extent = np.stack([table.numbers(column) for column in size], 1)
     end = start + extent
     table.leave_out(  # of numbers large enough, the sum is the larger one, or infinite
-        np.logical_not((np.isfinite(start) & np.isfinite(end) & (end > start)).all(axis=1)),
+        ~all_of(np.isfinite(start) & np.isfinite(end) & (end > start)),
         "no box",
         lambda i: f"the box {start[i]} {extent[i]} (x y, w h) has no area",
     )

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 
 from gazax.data.raw import IMAGES
 from gazax.data.sources.files import find_tree, is_inside
-from gazax.data.sources.mimic_labels import UNCERTAIN
+from gazax.data.sources.mimic_labels import decide
 from gazax.data.sources.mimic_tree import MimicTree, find_mimic_tree
 from gazax.data.sources.tables import Faults, Table
 from gazax.typing import InputError
@@ -28,7 +28,6 @@ OUTLINES = {
     "aortic_knob.png": "aortic knob",
 }
 """Files and the labels they outline."""
-_NO_FINDING, _DEVICES = "no_finding__chx", "support_devices__chx"
 
 
 @dataclass(frozen=True)
@@ -189,26 +188,14 @@ def read_labels(
                     "(uncertain) or empty"
                 )
     code = np.stack(codes, 1) if codes else np.zeros((len(places), 0))
-    return np.concatenate([diagnosis, _decide(code, names, uncertain, blank)], 1)
+    label = decide(code, uncertain, blank, [_spelled(name) for name in names])
+    label[np.isnan(code).all(1)] = np.nan
+    return np.concatenate([diagnosis, label], 1)
 
 
-def _decide(
-    code: Float[np.ndarray, "rows k"], names: Sequence[str], uncertain: str, blank: str
-) -> Float[np.ndarray, "rows k"]:
-    """Labels of 1, 0 and NaN."""
-    blanks = np.isnan(code)
-    labelled = (~blanks).sum(1) > 0
-    blanks &= labelled[:, None]
-    label = np.where(code == -1, UNCERTAIN[uncertain], code)
-    if blank == "negative":
-        return np.where(blanks, 0, label)
-    if _NO_FINDING not in names:
-        return label
-    conclusion = np.array([name == _NO_FINDING for name in names])
-    finding = np.array([name not in (_NO_FINDING, _DEVICES) for name in names])
-    normal = (code[:, conclusion] == 1).any(1)
-    known = conclusion[None] | (normal[:, None] & finding[None])
-    return np.where(blanks & known, 0, label)
+def _spelled(name: str) -> str:
+    """``no_finding__chx`` as MIMIC-CXR spells it, No Finding."""
+    return name.removesuffix("__chx").replace("_", " ").title()
 
 
 class Boxes(NamedTuple):

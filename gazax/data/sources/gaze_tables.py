@@ -15,7 +15,7 @@ from gazax.config import choose
 from gazax.data.pixels import images
 from gazax.data.raw import RawGaze
 from gazax.data.sources.fixations import detect_by_dispersion, detect_by_velocity
-from gazax.data.sources.tables import Faults, Table
+from gazax.data.sources.tables import Faults, Table, all_of
 from gazax.typing import InputError
 
 FIXATIONS = ("image_id", "reader_id", "x_px", "y_px", "duration_s")
@@ -94,9 +94,9 @@ def read_fixations(path: Path, known: Images, faults: Faults) -> GazeTable:
     """Reads fixations.csv; a position outside the image is kept, its Gaussian reaches in."""
     table = Table(path, FIXATIONS, groups=(SIGMA, WINDOW), faults=faults)
     image = known.positions(table)
-    xy = _columns(table, ("x_px", "y_px"))
+    xy = table.matrix(("x_px", "y_px"))
     duration = table.numbers("duration_s")
-    _leave_out_non_numbers(table, _all(np.isfinite(xy)), ("x_px", "y_px"))
+    _leave_out_non_numbers(table, all_of(np.isfinite(xy)), ("x_px", "y_px"))
     table.leave_out(
         ~(np.isfinite(duration) & (duration >= 0)),
         "duration",
@@ -104,14 +104,14 @@ def read_fixations(path: Path, known: Images, faults: Faults) -> GazeTable:
     )
     sigma = _optional(table, SIGMA)
     table.leave_out(
-        ~_all((sigma > 0) & np.isfinite(sigma)) & ~_all(np.isnan(sigma)),
+        ~all_of((sigma > 0) & np.isfinite(sigma)) & ~all_of(np.isnan(sigma)),
         "sigma",
         lambda i: "sigma_x_px and sigma_y_px are px above 0, or both empty",
     )
     window = _optional(table, WINDOW)
-    proper = _all(window[:, 2:] > window[:, :2]) & _all(np.isfinite(window))
+    proper = all_of(window[:, 2:] > window[:, :2]) & all_of(np.isfinite(window))
     table.leave_out(
-        ~proper & ~_all(np.isnan(window)),
+        ~proper & ~all_of(np.isnan(window)),
         "window",
         lambda i: "the window needs xmin < xmax and ymin < ymax, in px, or all four cells empty",
     )
@@ -134,7 +134,7 @@ def read_samples(path: Path, known: Images, faults: Faults, detect: Detection) -
     """
     table = Table(path, SAMPLES, faults=faults)
     image = known.positions(table)
-    xy, t = _columns(table, ("x_px", "y_px")), table.numbers("t_s")
+    xy, t = table.matrix(("x_px", "y_px")), table.numbers("t_s")
     for axis, column in enumerate(("x_px", "y_px")):
         blink = np.array([cell.lower() in ("", "nan") for cell in table.text(column)], bool)
         _leave_out_non_numbers(table, blink | np.isfinite(xy[:, axis]), (column,))
@@ -224,11 +224,13 @@ def read_boxes(
             f"({', '.join(label_names) or 'it has none'}); add the column or mend the name"
         ),
     )
-    corner, extent = _columns(table, BOXES[2:4]), _columns(table, BOXES[4:])
-    _leave_out_non_numbers(table, _all(np.isfinite(corner)) & _all(np.isfinite(extent)), BOXES[2:])
+    corner, extent = table.matrix(BOXES[2:4]), table.matrix(BOXES[4:])
+    _leave_out_non_numbers(
+        table, all_of(np.isfinite(corner)) & all_of(np.isfinite(extent)), BOXES[2:]
+    )
     end = corner + extent
     table.leave_out(  # of numbers large enough, the sum is the larger one, or infinite
-        ~_all((end > corner) & np.isfinite(end)),
+        ~all_of((end > corner) & np.isfinite(end)),
         "size",
         lambda i: "width_px and height_px of a box are above 0",
     )
@@ -247,19 +249,11 @@ def _readers(table: Table) -> tuple[tuple[str, ...], Int[np.ndarray, "rows"]]:
     return tuple(names), np.fromiter((place[cell] for cell in cells), np.int64, len(cells))
 
 
-def _all(values: Bool[np.ndarray, "rows c"]) -> Bool[np.ndarray, "rows"]:
-    return np.logical_and.reduce(values, axis=1)
-
-
-def _columns(table: Table, names: Sequence[str]) -> Float[np.ndarray, "rows c"]:
-    return np.stack([table.numbers(name) for name in names], 1)
-
-
 def _optional(table: Table, names: Sequence[str]) -> Float[np.ndarray, "rows c"]:
     """The columns, NaN where the table lacks them; text in a cell is a fault, nothing is not."""
     if names[0] not in table.columns:
         return np.full((len(table), len(names)), np.nan)
-    values = _columns(table, names)
+    values = table.matrix(names)
     for axis, name in enumerate(names):
         empty = np.array([cell.lower() in ("", "nan") for cell in table.text(name)], bool)
         _leave_out_non_numbers(table, empty | ~np.isnan(values[:, axis]), (name,))

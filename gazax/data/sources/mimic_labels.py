@@ -19,8 +19,6 @@ UNCERTAIN = {"unknown": np.nan, "positive": 1.0, "negative": 0.0}
 """What a label of -1 becomes."""
 BLANK = ("negative", "unknown")
 """What a blank becomes."""
-_NO_FINDING = CHEXPERT_LABELS.index("No Finding")
-_FINDINGS = np.array([name not in ("No Finding", "Support Devices") for name in CHEXPERT_LABELS])
 
 
 def read_labels(
@@ -59,7 +57,7 @@ def read_labels(
         ),
     )
     table.check()
-    label = _decide(code, uncertain, blank)
+    label = decide(code, uncertain, blank)
     row: dict[str, int] = {}
     for i in np.flatnonzero(table.good).tolist():
         first = row.setdefault(study[i], i)
@@ -86,16 +84,28 @@ def _code(cell: str) -> float:
         return np.inf
 
 
-def _decide(
-    code: Float[np.ndarray, "studies k"], uncertain: str, blank: str
-) -> Float[np.ndarray, "studies k"]:
-    """Labels of 1, 0 and NaN by the policies for -1 and blank."""
-    label, blanks = code.copy(), np.isnan(code)
-    label[code == -1] = UNCERTAIN[uncertain]
+def decide(
+    code: Float[np.ndarray, "rows k"],
+    uncertain: str,
+    blank: str,
+    names: Sequence[str] = CHEXPERT_LABELS,
+) -> Float[np.ndarray, "rows k"]:
+    """Labels of 1, 0 and NaN by the policies for -1 and blank.
+
+    Args:
+      code: 1, 0, -1, NaN for a blank.
+      uncertain: a key of `UNCERTAIN`.
+      blank: ``negative``; or ``unknown``, but for the findings of a row whose "No Finding" is 1
+        and for a "No Finding" that is blank, which are absent all the same.
+      names: of the columns, as `CHEXPERT_LABELS` has them.
+    """
+    blanks = np.isnan(code)
+    label = np.where(code == -1, UNCERTAIN[uncertain], code).astype(np.float32)
     if blank == "negative":
         label[blanks] = 0
-    else:
-        normal = code[:, _NO_FINDING] == 1
-        label[blanks & normal[:, None] & _FINDINGS[None]] = 0
-        label[blanks[:, _NO_FINDING], _NO_FINDING] = 0
+        return label
+    conclusion = np.array([name == "No Finding" for name in names], bool)
+    finding = np.array([name not in ("No Finding", "Support Devices") for name in names], bool)
+    normal = (code[:, conclusion] == 1).any(axis=1, keepdims=True)
+    label[blanks & (conclusion | (normal & finding))] = 0
     return label

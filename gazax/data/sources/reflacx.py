@@ -81,7 +81,7 @@ def files_of_reflacx(
     if mimic is None:
         missing.append(
             f"no images of MIMIC-CXR below {mimic_cxr or root}; get the folder files/ of MIMIC-CXR "
-            "2.x or MIMIC-CXR-JPG 2.x (https://physionet.org/content/mimic-cxr-jpg/2.0.0/), or say "
+            "2.x or MIMIC-CXR-JPG 2.x (https://physionet.org/content/mimic-cxr-jpg/2.1.0/), or say "
             "with mimic_cxr where it lies"
         )
     if missing or tree is None or mimic is None:

@@ -12,7 +12,7 @@ from gazax.data.sources.ellipses import corners
 from gazax.data.sources.files import is_inside
 from gazax.data.sources.reflacx_labels import read_labels
 from gazax.data.sources.reflacx_metadata import WHERE, Reading
-from gazax.data.sources.tables import Faults, Table
+from gazax.data.sources.tables import Faults, Table, all_of
 from gazax.typing import InputError
 
 FIXATIONS, ELLIPSES, CHEST_BOX = (
@@ -66,10 +66,10 @@ class Marks:
         if not table.total:
             message = f"{table.name} has no rows, and is not discarded; restore it from {WHERE}"
             self._faults.add(READINGS, "no fixations", message)
-        xy, window, sigma = (_columns(table, names) for names in (POSITION, SHOWN, DEGREE))
+        xy, window, sigma = (table.matrix(names) for names in (POSITION, SHOWN, DEGREE))
         start, end = table.numbers(TIMES[0]), table.numbers(TIMES[1])
         table.leave_out(
-            ~_all(np.isfinite(xy)), "position", lambda i: "x_position and y_position are px"
+            ~all_of(np.isfinite(xy)), "position", lambda i: "x_position and y_position are px"
         )
         table.leave_out(
             ~(np.isfinite(start) & np.isfinite(end) & (end >= start)),
@@ -77,11 +77,11 @@ class Marks:
             lambda i: f"it ends at {end[i]} and starts at {start[i]} s; restore it from {WHERE}",
         )
         table.leave_out(
-            ~_has_area(window) & ~_all(np.isnan(window)),
+            ~_has_area(window) & ~all_of(np.isnan(window)),
             "window",
             lambda i: f"*_shown_from_image, {window[i].tolist()}, encloses nothing",
         )
-        unknown = ~_all(np.isfinite(sigma) & (sigma > 0))
+        unknown = ~all_of(np.isfinite(sigma) & (sigma > 0))
         sigma[unknown] = np.nan
         self.counts["fixations_without_angular_resolution"] += int((unknown & table.good).sum())
         rows = np.flatnonzero(table.good)
@@ -98,7 +98,7 @@ class Marks:
             table = None
         if table is None:
             return np.zeros((0, 4)), np.zeros(0, np.int32)
-        extremes, certainty = corners(_columns(table, CORNERS)), table.numbers("certainty")
+        extremes, certainty = corners(table.matrix(CORNERS)), table.numbers("certainty")
         table.leave_out(
             ~_has_area(extremes),
             "extent",
@@ -122,7 +122,7 @@ class Marks:
         table = self._open(reading, CHEST_BOX, CORNERS)
         if table is None:
             return np.zeros((0, 4))
-        box = corners(_columns(table, CORNERS))
+        box = corners(table.matrix(CORNERS))
         table.leave_out(
             ~_has_area(box),
             "extent",
@@ -189,13 +189,5 @@ def join_gaze(parts: Sequence[RawGaze]) -> RawGaze:
     )
 
 
-def _columns(table: Table, names: Sequence[str]) -> Float[np.ndarray, "rows c"]:
-    return np.stack([table.numbers(name) for name in names], 1)
-
-
-def _all(values: Bool[np.ndarray, "rows c"]) -> Bool[np.ndarray, "rows"]:
-    return np.logical_and.reduce(values, axis=1)
-
-
 def _has_area(extremes: Float[np.ndarray, "rows 4"]) -> Bool[np.ndarray, "rows"]:
-    return _all(np.isfinite(extremes)) & _all(extremes[:, 2:] > extremes[:, :2])
+    return all_of(np.isfinite(extremes)) & all_of(extremes[:, 2:] > extremes[:, :2])

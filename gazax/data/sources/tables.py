@@ -168,6 +168,10 @@ class Table:
         values[np.abs(values) > LARGEST] = np.nan
         return values
 
+    def matrix(self, columns: Sequence[str]) -> Float[np.ndarray, "rows c"]:
+        """Several columns as `numbers`, side by side."""
+        return np.stack([self.numbers(column) for column in columns], 1)
+
     def leave_out(
         self, bad: Bool[np.ndarray, "rows"], reason: str, explain: Callable[[int], str] | None
     ) -> None:
@@ -190,6 +194,11 @@ class Table:
     def check(self) -> None:
         """Stops when too many rows have been struck out."""
         self._faults.check(self.name, self.total)
+
+
+def all_of(values: Bool[np.ndarray, "rows c"]) -> Bool[np.ndarray, "rows"]:
+    """Whether a condition holds in all columns, row by row."""
+    return np.logical_and.reduce(values, axis=1)
 
 
 class _Inflating(gzip.GzipFile):
