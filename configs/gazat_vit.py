@@ -6,12 +6,11 @@
     python -m gazax.main --config=configs/gazat_vit.py:data=gaze_folder --config.data.root=DIR
     python -m gazax.main --config=configs/gazat_vit.py:data=reflacx --config.data.root=DIR
 
-2026-11-22, two cores of an AMD EPYC, float32, 5 min 16 s from a fresh clone, with installation and
-other jobs beside it. Phantom numbers, test split, 95 % intervals over patients: attention CC with
-gaze .584 [.571, .597], at step 0 -.048 [-.065, -.030], training-mean map .554 [.534, .574], paired
-difference to it .030 [.015, .044]; linear probe macro AUC .511 [.457, .566], at step 0 .494 [.442,
-.546]. Photographs: see the README. `:study`, other jobs beside it, 7 min 32 s: attention CC .595
-[.582, .607], mean map .554 [.534, .574], paired .041 [.025, .056]; probe .605 [.553, .654].
+2026-11-22, two cores of an AMD EPYC, float32, 5 min 18 s from a fresh clone, with installation and
+the test suite beside it. Phantom numbers, test split, 95 % intervals over patients: attention CC
+with gaze .583 [.571, .597], at step 0 -.048 [-.065, -.030], training-mean map .554 [.534, .574],
+paired difference to it .030 [.015, .044]; linear probe macro AUC .539 [.484, .595], at step 0 .496
+[.443, .550]. Photographs: see the README. `:study`: see `configs/ablations/`.
 `:data=reflacx` is not yet run.
 """
 
