@@ -92,7 +92,7 @@ def encode(pixels: np.ndarray, syntax: str, data: pydicom.Dataset) -> bytes:
         copy.update(data)
         copy.file_meta = pydicom.dataset.FileMetaDataset()
         copy.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-        copy.compress(uid.RLELossless)
+        copy.compress(uid.RLELossless, generate_instance_uid=False)  # it would be random
         return get_frame(copy.PixelData, 0, number_of_frames=1)
     if syntax in ("jpeg", "jpeg_2000", "jpeg_2000_lossy"):
         stream = io.BytesIO()
