@@ -20,8 +20,10 @@ from gazax.data.sources.mimic_tree import MimicTree, find_mimic_tree
 from gazax.data.sources.tables import Faults, Table
 from gazax.data.splits import draw_splits
 from gazax.typing import InputError
-from tests.data import dicoms, hostile
+from tests.data import dicoms
 from tests.data.folders import example_folder
+from tests.data.hostile import run, trees, trial
+from tests.data.hostile.watch import Watch
 from tests.data.trees.chestxray14 import write_chestxray14
 from tests.data.trees.egd_cxr import write_egd_cxr
 from tests.data.trees.mimic_cxr import write_mimic_cxr
@@ -33,24 +35,24 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 
 def test_hostile_files_end_in_typed_errors_or_counts():
-    found = hostile.run(count=5 * len(hostile.KINDS), seed=1)
+    found = run.run(count=5 * len(trial.KINDS), seed=1)
     assert found["wrong"] == []
-    assert set(found["by_kind"]) == set(hostile.KINDS)
+    assert set(found["by_kind"]) == set(trial.KINDS)
     for became in ("decoded", "DecodeError", "InputError", "missing", "read", "faults counted"):
         assert found["became"][became] > 0, "the inputs are no longer of every sort"
 
 
 @pytest.mark.slow
 def test_ten_thousand_hostile_files_end_in_typed_errors_or_counts():
-    assert hostile.run(count=10_000, seed=1_000_000)["wrong"] == []
+    assert run.run(count=10_000, seed=1_000_000)["wrong"] == []
 
 
 def test_inputs_follow_from_kind_and_number(tmp_path):
-    watch = hostile.Watch()
+    watch = Watch()
     for kind in ("grey.png", "progressive.jpg", "dicom"):
         made = []
         for name in ("a", "b"):
-            place = hostile.Range(tmp_path / f"{kind}-{name}", watch)
+            place = trial.Range(tmp_path / f"{kind}-{name}", watch)
             made.append([place.make(kind, seed)[1].read_bytes() for seed in range(20)])
         assert made[0] == made[1]
         assert len(set(made[0])) > 10
@@ -62,7 +64,7 @@ def test_watch_notes_what_is_read_and_written_outside(tmp_path):
         folder.mkdir()
         (folder / "file").write_text("")
     (source / "link").symlink_to(other / "file")
-    watch = hostile.Watch()
+    watch = Watch()
     watch.write = ()
     watch(source, out, lambda: ((source / "file").read_text(), (out / "new").write_text("")))
     assert watch.found == []
@@ -145,9 +147,9 @@ def load(name: str, root: Path, **arguments):
     return datasets.DATASETS[name].read(root, faults=Faults(1.0), **arguments)
 
 
-@pytest.mark.parametrize("kind", hostile.TREES)
+@pytest.mark.parametrize("kind", trees.TREES)
 def test_table_that_is_a_link_out_of_the_source_is_not_opened(kind, tmp_path):
-    tree, watch = hostile.Tree(tmp_path, kind), hostile.Watch()
+    tree, watch = trees.Tree(tmp_path, kind), Watch()
     own = [path for path in tree.tables if path.name != "splits.csv"]
     first = {path.name: path for path in own if path.suffix in (".csv", ".gz")}
     for path in (*first.values(), *(p for p in own if p.name.endswith("_list.txt"))):
@@ -393,4 +395,4 @@ def test_lossless_jpeg_of_few_bits_in_eight_does_not_end_the_process(syntax, tmp
 
 def test_decoder_that_ends_its_process_is_a_decode_error(tmp_path):
     """Numbers off their range in the stream of a lossless JPEG: gdcm gives up for good."""
-    assert hostile.try_in_pool(tmp_path / "x", 1_009_027) == ("DecodeError by the pool", "")
+    assert run.try_in_pool(tmp_path / "x", 1_009_027) == ("DecodeError by the pool", "")
