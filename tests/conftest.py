@@ -6,6 +6,12 @@ import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
+# Nearly all the time goes into compiling programs that then run once on tiny shapes; XLA_FLAGS=''
+# takes the programs as they are in earnest.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 # Many tests run the same step: it is compiled once a session, whichever worker comes first.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     XLA_CACHE = tempfile.mkdtemp(prefix="gazax-tests-xla-")
