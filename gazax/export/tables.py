@@ -1,11 +1,103 @@
-"""What every mapping table needs: names on both sides without a rest, arrays with axes moved."""
+"""What every mapping table needs: names on both sides without a rest, arrays with axes moved.
 
-from collections.abc import Mapping
+A table is a list of rows (our path, torch's key, how axes move from ours to torch's). Paths of a
+model with batch statistics begin with the collection.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from gazax.typing import InputError
+
+AS_IS = None
+DENSE = (1, 0)  # in out -> out in
+CONV = (3, 2, 0, 1)  # h w in out -> out in h w
+
+Row = tuple[str, str, tuple[int, ...] | None]
+Rows = Sequence[tuple[str, str, tuple[int, ...] | None]]
+
+# Rows of one module, for `fill`.
+NORM: Rows = (
+    ("params/{path}/scale", "{key}.weight", AS_IS),
+    ("params/{path}/bias", "{key}.bias", AS_IS),
+    ("batch_stats/{path}/mean", "{key}.running_mean", AS_IS),
+    ("batch_stats/{path}/var", "{key}.running_var", AS_IS),
+)
+KERNEL: Rows = (("params/{path}/kernel", "{key}.weight", CONV),)
+LINEAR: Rows = (
+    ("params/{path}/kernel", "{key}.weight", DENSE),
+    ("params/{path}/bias", "{key}.bias", AS_IS),
+)
+
+# Batches that torch has seen: counted, but without effect at its default momentum.
+_COUNTER = "num_batches_tracked"
+
+
+def fill(rows: Rows, path: str, key: str) -> list[Row]:
+    """A module's rows for the place where it stands on both sides."""
+    return [(ours.format(path=path), torchs.format(key=key), axes) for ours, torchs, axes in rows]
+
+
+def flatten(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters and batch statistics by path."""
+    return flatten_dict({"params": params, "batch_stats": stats}, sep="/")
+
+
+def without_counters(state_dict: Mapping[str, Any]) -> dict[str, Any]:
+    """The state dict without torch's counts of batches."""
+    return {key: value for key, value in state_dict.items() if key.rpartition(".")[2] != _COUNTER}
+
+
+def to_torch(ours: Mapping[str, Any], table: Rows, model: str) -> dict[str, np.ndarray]:
+    """The state dict of a model with batch norms, ready for `strict=True`.
+
+    Args:
+      ours: arrays by path, see `flatten`.
+      table: of all of the model.
+      model: its name, for messages.
+
+    Returns:
+      Contiguous arrays by torch's keys, dtype as given; every `num_batches_tracked` is 0.
+
+    Raises:
+      InputError: a path is missing or has no place in the table.
+    """
+    match_names("the variables", model, ours, {path for path, _, _ in table})
+    state_dict = {}
+    for path, key, axes in table:
+        state_dict[key] = move(ours[path], axes)
+        if path.startswith("batch_stats/") and path.endswith("/var"):
+            state_dict[key.replace("running_var", _COUNTER)] = np.array(0, np.int64)
+    return state_dict
+
+
+def from_torch(
+    found: Mapping[str, Any], table: Rows, model: str
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The "params" and "batch_stats" collections of a state dict.
+
+    Args:
+      found: arrays, or torch tensors on the CPU, by torch's keys, `without_counters`.
+      table, model: see `to_torch`.
+
+    Raises:
+      InputError: a key is missing, has no place in the table, or has another number of axes.
+    """
+    match_names("torchvision's state dict", model, found, {key for _, key, _ in table})
+    moved = {}
+    for path, key, axes in table:
+        if axes is not None and len(axes) != np.ndim(found[key]):
+            raise InputError(
+                f"torchvision's state dict: '{key}' has the shape {np.shape(found[key])}; a "
+                f"{model}'s has {len(axes)} axes"
+            )
+        back = None if axes is None else tuple(axes.index(i) for i in range(len(axes)))
+        moved[path] = move(found[key], back)
+    variables = unflatten_dict(moved, sep="/")
+    return variables["params"], variables["batch_stats"]
 
 
 def match_names(what: str, model: str, found: Mapping[str, Any], expected: set[str]) -> None:

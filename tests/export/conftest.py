@@ -20,14 +20,11 @@ def randomize_vit(net):
     return net.eval()
 
 
-def randomize_resnet(models, depth, *, channels):
-    """A ResNet of `torchvision.models`, of 5 classes, its norms and their statistics drawn too."""
+def randomize_norms(net):
+    """Batch norms and their statistics drawn, in place of ones and zeros."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    torch.manual_seed(0)
-    net = models.get_model(f"resnet{depth}", weights=None, num_classes=5)
-    net.conv1 = torch.nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
     with torch.no_grad():
         for module in net.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
@@ -39,6 +36,27 @@ def randomize_resnet(models, depth, *, channels):
                 ):
                     tensor.copy_(low + (high - low) * torch.rand(tensor.shape, generator=generator))
     return net
+
+
+def randomize_resnet(models, depth, *, channels):
+    """A ResNet of `torchvision.models`, of 5 classes, its norms and their statistics drawn too."""
+    import torch
+
+    torch.manual_seed(0)
+    net = models.get_model(f"resnet{depth}", weights=None, num_classes=5)
+    net.conv1 = torch.nn.Conv2d(channels, 64, 7, 2, 3, bias=False)
+    return randomize_norms(net)
+
+
+def tiny_densenet(models):
+    """A DenseNet of `torchvision.models` with few channels, of 5 classes, all of it drawn."""
+    import torch
+
+    torch.manual_seed(0)
+    net = models.DenseNet(
+        growth_rate=8, block_config=(2, 2, 2, 2), num_init_features=16, num_classes=5
+    )
+    return randomize_norms(net)
 
 
 def resnet_image(*shape):
