@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gazax.data.phantom import write_gaze_folder
-from gazax.train.init_from import load_source
+from gazax.train.source import load_source
 from gazax.typing import InputError
 from tests.runs import CONFIG, ROOT, command, lines, make_run, run
 

@@ -3,15 +3,22 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
 from safetensors.numpy import save_file
 
+from gazax.export.torchvision import from_torchvision
+from gazax.models import build
+from gazax.models.densenet import DenseNet
 from gazax.train import init_from
 from gazax.train.checkpoint import write_manifest
+from gazax.train.source import Source, load_source
 from gazax.train.workdir import claim, write_json
 from gazax.typing import InputError
+from tests.export.conftest import resnet_image, run_torch, torchvision  # noqa: F401
+from tests.export.test_densenet import random_state_dict
 from tests.train import toys
 
 CONFIG = {
@@ -52,7 +59,7 @@ def target():
 
 
 def source(params, state, **changes):
-    return init_from.Source(
+    return Source(
         **{"params": params, "state": state, "name": "SRC", "identity": "", "config": {}, **changes}
     )
 
@@ -69,7 +76,7 @@ def equal(found, expected):
 
 def test_the_last_step_comes_back_bit_for_bit_as_numpy(run):
     folder, state = run
-    found = init_from.load_source(folder, which="last")
+    found = load_source(folder, which="last")
     equal((found.params, found.state), (state.params, state.method_state))
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(found.params))
     assert found.name == str(folder / "checkpoints/6")
@@ -78,20 +85,20 @@ def test_the_last_step_comes_back_bit_for_bit_as_numpy(run):
 
 
 def test_best_is_the_summarys(run):
-    assert init_from.load_source(run[0]).name.endswith("checkpoints/2")
+    assert load_source(run[0]).name.endswith("checkpoints/2")
 
 
 def test_best_of_an_unfinished_run_is_the_best_so_far(copy):
     (copy / "summary.json").unlink()
-    assert init_from.load_source(copy).name.endswith("checkpoints/2")
+    assert load_source(copy).name.endswith("checkpoints/2")
     (copy / "config.json").unlink()  # now nobody knows what it monitored
-    assert init_from.load_source(copy).name.endswith("checkpoints/6")
+    assert load_source(copy).name.endswith("checkpoints/6")
 
 
 def test_one_checkpoint_can_be_named_and_has_its_own_identity(run):
     folder, _ = run
     first, again, other = (
-        init_from.load_source(path, which=which)
+        load_source(path, which=which)
         for path, which in ((folder, "best"), (folder / "checkpoints/2", "best"), (folder, "last"))
     )
     assert first.identity == again.identity
@@ -102,15 +109,15 @@ def test_one_checkpoint_can_be_named_and_has_its_own_identity(run):
 
 def test_a_safetensors_file_is_read_by_names(run, tmp_path, target):
     folder, state = run
-    found = init_from.load_source(folder, which="last")
+    found = load_source(folder, which="last")
     arrays = toys.flat({"params": found.params, "state": found.state})
     save_file(arrays, tmp_path / "w.safetensors")
-    file = init_from.load_source(tmp_path / "w.safetensors")
+    file = load_source(tmp_path / "w.safetensors")
     equal(init_from.initialise(*target, file), (state.params, state.method_state))
     save_file(
         arrays | {"params/head/bias": arrays["params/head/bias"] + 1}, tmp_path / "v.safetensors"
     )
-    assert init_from.load_source(tmp_path / "v.safetensors").identity != file.identity
+    assert load_source(tmp_path / "v.safetensors").identity != file.identity
 
 
 @pytest.mark.parametrize(
@@ -119,32 +126,37 @@ def test_a_safetensors_file_is_read_by_names(run, tmp_path, target):
         (lambda f: f / "nowhere", r"'.*nowhere' does not exist"),
         (lambda f: f / "checkpoints", r"has no checkpoints/; give the --workdir"),
         (lambda f: f / "metrics.jsonl", r"no folder and no \.safetensors"),
+        (
+            lambda f: (f / "summary.json").rename(f / "net.pth"),
+            r"torch\.save_file\(torch\.load\('.*/run/net\.pth', .*'.*/run/net\.safetensors'\)\n"
+            r".*torchvision\.models",
+        ),
         (lambda f: f.parent, r"holds runs of its own: give .*/run\."),
     ],
 )
 def test_what_holds_no_weights_is_refused(copy, make, message):
     with pytest.raises(InputError, match=message):
-        init_from.load_source(make(copy))
+        load_source(make(copy))
 
 
 def test_a_run_without_a_checkpoint_is_refused(copy):
     for step in (copy / "checkpoints").iterdir():
         (step / "MANIFEST.sha256").unlink()
     with pytest.raises(InputError, match="has no checkpoint yet"):
-        init_from.load_source(copy)
+        load_source(copy)
     with pytest.raises(InputError, match=r"unfinished: .*6 has no MANIFEST"):
-        init_from.load_source(copy / "checkpoints/6")
+        load_source(copy / "checkpoints/6")
 
 
 def test_a_best_step_that_is_gone_is_refused(copy):
     (copy / "checkpoints/2").rmtree()
     with pytest.raises(InputError, match=r"best step 2 is not among its checkpoints \(6\)"):
-        init_from.load_source(copy)
+        load_source(copy)
 
 
 def test_which_is_best_or_last(run):
     with pytest.raises(InputError, match=r"init_from\.which='lasst' .*did you mean 'last'"):
-        init_from.load_source(run[0], which="lasst")
+        load_source(run[0], which="lasst")
 
 
 def test_a_flipped_bit_is_found(copy):
@@ -152,7 +164,7 @@ def test_a_flipped_bit_is_found(copy):
     content = file.read_bytes()
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(InputError, match=f"damaged or unfinished: .*{file.name}"):
-        init_from.load_source(copy, which="last")
+        load_source(copy, which="last")
 
 
 @pytest.mark.parametrize(
@@ -172,14 +184,14 @@ def test_a_file_that_is_something_else_is_refused(tmp_path, names, message):
     else:
         save_file({name: np.zeros(2, np.float32) for name in names}, file)
     with pytest.raises(InputError, match=message):
-        init_from.load_source(file)
+        load_source(file)
 
 
 # --- what goes where --------------------------------------------------------------------------
 
 
 def test_a_map_takes_a_scope_with_its_statistics_and_leaves_the_rest(run, target):
-    found = init_from.load_source(run[0], which="last")
+    found = load_source(run[0], which="last")
     params, state = init_from.initialise(
         *target, found, scopes={"backbone": "backbone"}, fresh=("head",)
     )
@@ -190,7 +202,7 @@ def test_a_map_takes_a_scope_with_its_statistics_and_leaves_the_rest(run, target
 
 
 def test_a_scope_can_get_another_name(run, target):
-    found = init_from.load_source(run[0])
+    found = load_source(run[0])
     params, state = target
     renamed = {"encoder": params["backbone"]}, {"encoder": state["backbone"]}
     params, state = init_from.initialise(*renamed, found, scopes={"backbone": "encoder"})
@@ -200,7 +212,7 @@ def test_a_scope_can_get_another_name(run, target):
 
 
 def test_a_fresh_scope_of_the_same_name_is_not_loaded(run, target):
-    found = init_from.load_source(run[0])
+    found = load_source(run[0])
     params, _ = init_from.initialise(*target, found, fresh=("head",))
     equal(params["head"], target[0]["head"])
 
@@ -299,11 +311,165 @@ def test_half_precision_becomes_the_runs_precision(target):
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
 
 
+# --- weights of another system ------------------------------------------------------------------
+
+
+def read_foreign(arrays):
+    return from_torchvision(arrays)[1:]
+
+
+def made_of(model, channels, **others):
+    """Params and state of a run whose backbone it is: shapes alone."""
+    spec = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, channels)))
+    return {"backbone": spec["params"], **others}, {"backbone": spec["batch_stats"]}
+
+
+@pytest.fixture
+def densenet_file(tmp_path):
+    """A DenseNet of torchvision's keys, of three classes, and its arrays."""
+    arrays = random_state_dict()
+    save_file(arrays, tmp_path / "net.safetensors")
+    return tmp_path / "net.safetensors", arrays
+
+
+NEW_HEAD = {"kernel": np.full((5, 7), 0.5), "bias": np.zeros(7)}
+
+
+def test_a_foreign_file_is_a_backbone_and_a_head(densenet_file):
+    file, arrays = densenet_file
+    found = load_source(file, read_foreign=read_foreign)
+    params, stats = read_foreign(arrays)
+    equal(found.params["head"], params.pop("head"))
+    equal((found.params["backbone"], found.state), (params, {"backbone": stats}))
+    assert found.scopes == ("backbone", "head")
+    assert found.name == str(file)
+    assert len(found.identity) == 64
+    headless = {key: value for key, value in arrays.items() if not key.startswith("classifier")}
+    save_file(headless, file)
+    assert load_source(file, read_foreign=read_foreign).scopes == ("backbone",)
+
+
+@pytest.mark.parametrize("scopes", [None, {"backbone": "backbone"}])
+def test_a_foreign_backbone_is_loaded_without_its_head(densenet_file, scopes):
+    file, _ = densenet_file
+    found = load_source(file, read_foreign=read_foreign)
+    target = made_of(DenseNet((1, 2, 1), 2, 4), 1, head=NEW_HEAD)
+    params, state = init_from.initialise(*target, found, scopes=scopes, fresh=("head",))
+    equal((params["backbone"], state), (found.params["backbone"], found.state))
+    assert params["head"] is not found.params["head"]
+    equal(params["head"], NEW_HEAD)
+
+
+def test_a_foreign_backbone_can_become_the_densenet(densenet_file):
+    file, _ = densenet_file
+    found = load_source(file, read_foreign=read_foreign)
+    mine, state = made_of(DenseNet((1, 2, 1), 2, 4), 1)
+    params, state = init_from.initialise(
+        {"densenet": mine["backbone"], "unet": NEW_HEAD},
+        {"densenet": state["backbone"]},
+        found,
+        scopes={"backbone": "densenet"},
+        fresh=("unet",),
+    )
+    equal(
+        (params["densenet"], state["densenet"]), (found.params["backbone"], *found.state.values())
+    )
+    equal(params["unet"], NEW_HEAD)
+
+
+def test_names_of_gazax_are_read_as_such_though_foreign_ones_could_be(run, tmp_path):
+    found = load_source(run[0])
+    arrays = toys.flat({"params": found.params, "state": found.state})
+    save_file(arrays, tmp_path / "w.safetensors")
+    again = load_source(tmp_path / "w.safetensors", read_foreign=read_foreign)
+    equal((again.params, again.state), (found.params, found.state))
+    assert not again.colour_stem
+    save_file(arrays | {"layer1.0.x": np.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"'layer1\.0\.x' is not a name of gazax"):
+        load_source(tmp_path / "w.safetensors", read_foreign=read_foreign)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("blocks.0.weight",), r"w\.safetensors': .*found blocks\.0\.weight; known are densenet,"),
+        (
+            ("layer1.0.conv1.weight",),
+            r"w\.safetensors': .*the ResNet do not match; .*conv1\.weight",
+        ),
+    ],
+)
+def test_a_foreign_file_that_does_not_fit_is_named_with_why(tmp_path, names, message):
+    file = tmp_path / "w.safetensors"
+    save_file({name: np.zeros(2, np.float32) for name in names}, file)
+    with pytest.raises(InputError, match=f"(?s){message}.*would be params/<scope>/"):
+        load_source(file, read_foreign=read_foreign)
+
+
+def stems(channels, *, scope="backbone", name="conv1", dtype=np.float32):
+    kernel = np.arange(2 * 2 * channels * 4, dtype=dtype).reshape(2, 2, channels, 4)
+    return {scope: {name: {"kernel": kernel}}}
+
+
+def test_a_colour_stem_is_added_up_for_grey_images_and_otherwise_left():
+    theirs = stems(3, dtype=np.float16)
+    foreign = source(theirs, {}, colour_stem=True)
+    ((found, _), (same, _)) = (
+        init_from.initialise(stems(channels), {}, foreign) for channels in (1, 3)
+    )
+    kernel = theirs["backbone"]["conv1"]["kernel"]
+    expected = kernel[:, :, :1] + kernel[:, :, 1:2] + kernel[:, :, 2:]
+    np.testing.assert_array_equal(found["backbone"]["conv1"]["kernel"], expected)
+    equal(same, stems(3))
+    renamed, _ = init_from.initialise(
+        stems(1, scope="encoder"), {}, foreign, scopes={"backbone": "encoder"}
+    )
+    equal(renamed["encoder"], found["backbone"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "colour_stem"),
+    [({}, False), ({"name": "conv2"}, True), ({"scope": "head"}, True)],
+)
+def test_no_other_kernel_is_added_up(changes, colour_stem):
+    foreign = source(stems(3, **changes), {}, colour_stem=colour_stem)
+    message = r"kernel: \(2, 2, 3, 4\) in the source, \(2, 2, 1, 4\) in this run"
+    with pytest.raises(InputError, match=message):
+        init_from.initialise(stems(1, **changes), {}, foreign)
+    two = source(stems(2), {}, colour_stem=True)
+    with pytest.raises(InputError, match=r"\(2, 2, 2, 4\) in the source"):
+        init_from.initialise(stems(1), {}, two)
+
+
+@pytest.mark.torch
+def test_a_grey_run_sees_what_torchvision_sees_of_the_repeated_image(torchvision, tmp_path):  # noqa: F811
+    import torch
+    from safetensors.torch import save_file as save_torch
+
+    torch.manual_seed(0)
+    resnet = torchvision.models.resnet
+    net = resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1], num_classes=5).eval()
+    save_torch(net.state_dict(), tmp_path / "net.safetensors")
+    found = load_source(tmp_path / "net.safetensors", read_foreign=read_foreign)
+    model = build("resnet10")
+    params, state = init_from.initialise(
+        *made_of(model, 1, head={"kernel": np.zeros((512, 5), np.float32), "bias": np.zeros(5)}),
+        found,
+    )
+    image = resnet_image(2, 64, 32, 1)
+    variables = {"params": params["backbone"], "batch_stats": state["backbone"]}
+    features, _ = jax.jit(model.apply)(variables, image)
+    logits = features @ params["head"]["kernel"] + params["head"]["bias"][None]
+    expected = run_torch(net, jnp.repeat(image, 3, axis=-1))
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * scale)
+
+
 # --- a run that begins with them ---------------------------------------------------------------
 
 
 def test_a_run_begins_with_them_and_a_resumed_one_does_not_read_them_again(run, tmp_path):
-    found = init_from.load_source(run[0], which="last")
+    found = load_source(run[0], which="last")
     calls, seen = [], {}
 
     def initialise(params, state):
@@ -337,7 +503,7 @@ def test_a_run_begins_with_them_and_a_resumed_one_does_not_read_them_again(run, 
 
 
 def test_it_is_laid_out_as_described_and_the_same_every_time(run):
-    found = init_from.load_source(run[0])
+    found = load_source(run[0])
     initialise = functools.partial(init_from.initialise, source=found)
     described, fresh = toys.start(toys.Toy(), fsdp=2, initialise=initialise)
     first, second = fresh(), fresh()
@@ -353,7 +519,7 @@ def test_it_is_laid_out_as_described_and_the_same_every_time(run):
 
 
 def test_weights_that_do_not_fit_fail_before_the_run_begins(run):
-    found = init_from.load_source(run[0])
+    found = load_source(run[0])
     with pytest.raises(InputError, match="this run has no scopes head"):
         toys.start(
             toys.Toy(head="classifier"),
@@ -362,7 +528,7 @@ def test_weights_that_do_not_fit_fail_before_the_run_begins(run):
 
 
 def test_weights_of_a_rewritten_checkpoint_have_another_identity(copy):
-    before = init_from.load_source(copy, which="last").identity
+    before = load_source(copy, which="last").identity
     (copy / "checkpoints/6/data/metadata").write_text(json.dumps({"examples": 1}))
     write_manifest(copy / "checkpoints/6")
-    assert init_from.load_source(copy, which="last").identity != before
+    assert load_source(copy, which="last").identity != before
