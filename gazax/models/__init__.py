@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
-from gazax.models import resnet, vit
+from gazax.models import densenet, fusion, res_se_unet, resnet, unet, vit
 from gazax.typing import InputError
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -21,6 +21,15 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
         f"resnet{depth}": functools.partial(resnet.make_resnet, depth=depth)
         for depth in resnet.DEPTHS
     },
+    "densenet": densenet.make_densenet,
+    **{
+        f"densenet{depth}": functools.partial(densenet.make_densenet, depth=depth)
+        for depth in densenet.DEPTHS
+    },
+    "unet": unet.UNet,
+    # guided by DenseNet-201
+    "res_se_unet": functools.partial(res_se_unet.ResSEUNet, guide_channels=1920),
+    "fusion": fusion.make_fusion,
 }
 
 
