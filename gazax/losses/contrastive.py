@@ -1,4 +1,4 @@
-"""Contrastive losses over projections: InfoNCE within the batch and against a queue.
+"""Contrastive losses over projections: InfoNCE within the batch and against a queue, and SupCon.
 
 Similarity is the cosine, s(u, v) = <u, v> / (|u| |v|), each norm floored at 1e-6, so that vectors
 of zeros have a similarity of 0 and a finite gradient. One value an example, in nats, float32.
@@ -6,8 +6,9 @@ of zeros have a similarity of 0 and a finite gradient. One value an example, in 
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
+from gazax.losses.pairs import class_pairs
 from gazax.losses.parallel import gather, global_rows
 from gazax.typing import InputError
 
@@ -117,6 +118,52 @@ def info_nce_queue(
     return _mean_nll(similarity / temperature, positive, jnp.ones_like(positive))
 
 
+def sup_con(
+    z: Float[ArrayLike, "b d"],
+    label: Real[ArrayLike, "b k"],
+    *,
+    temperature: float | Float[ArrayLike, ""],
+    valid: Bool[ArrayLike, "b"] | Float[ArrayLike, "b"] | None = None,
+    axis_name: str | None = None,
+) -> Float[Array, "b"]:
+    """Supervised contrast (SupCon): rows of the same class are positives, all others negatives.
+
+    With P(i) the other rows of i's class and K(i) all other rows that count, of the global batch::
+
+        l_i = -1/|P(i)| sum_{p in P(i)} ln( exp(s(i, p)/t) / sum_{k in K(i)} exp(s(i, k)/t) )
+
+    Args:
+      z: projections; any scale, normalised here.
+      label: one-hot; rows of one class have the same. A row with any NaN has no class: it counts
+        as if `valid` were false.
+      temperature: t > 0.
+      valid: True, or anything above 0, where the row counts. Other rows give exactly 0, get a
+        gradient of exactly 0, whatever they hold, and are nobody's positive or negative. None: all
+        count.
+      axis_name: mapped axis that the batch is split over; the others come from all of it.
+
+    Returns:
+      Loss of each local example, nats, float32. Equal similarities everywhere give ln(n - 1), n the
+      rows that count. A row without a positive gives exactly 0, with a gradient of exactly 0; one
+      with a single positive and no negative too. `gazax.losses.has_triplet` tells them apart.
+
+    Numerics: products in full float32 on every device.
+
+    Source: Khosla et al. 2020 (arXiv:2004.11362), eq. 2 (L_out); the mean over rows that they take
+    is the caller's.
+    """
+    positive, negative, counts = class_pairs(label, valid=valid, axis_name=axis_name)
+    # Replaced before the norm: a NaN would come back in the gradient.
+    z = unit_rows(jnp.where(counts[:, None], jnp.asarray(z, jnp.float32), 1.0))
+    with jax.default_matmul_precision("highest"):
+        similarity = z @ gather(z, axis_name).T
+    has_positive = positive.any(axis=1)
+    # Where there is nothing to take the share of, a sum over everything, which is left out after.
+    present = positive | negative | ~has_positive[:, None]
+    loss = _mean_nll(similarity / temperature, positive, present)
+    return jnp.where(has_positive, loss, 0.0)
+
+
 def unit_rows(z: Float[ArrayLike, "b d"]) -> Float[Array, "b d"]:
     """Rows divided by their norm, which is floored at 1e-6; float32."""
     z = jnp.asarray(z, jnp.float32)
@@ -129,4 +176,5 @@ def _mean_nll(
 ) -> Float[Array, "b"]:
     """Mean over each row's positives of -ln of their share in the softmax over what is present."""
     log_total = jax.nn.logsumexp(logits, axis=1, keepdims=True, where=present)
-    return jnp.where(positive, log_total - logits, 0.0).sum(axis=1) / positive.sum(axis=1)
+    total = jnp.where(positive, log_total - logits, 0.0).sum(axis=1)
+    return total / jnp.maximum(positive.sum(axis=1), 1)

@@ -17,23 +17,32 @@ def multiclass(
     label: Real[ArrayLike, "b k"],
     *,
     label_smoothing: float = 0.0,
+    class_weight: Float[ArrayLike, "k"] | None = None,
     valid: Bool[ArrayLike, "b"] | Float[ArrayLike, "b"] | None = None,
 ) -> Float[Array, "b"]:
     """Softmax cross-entropy, for classes that exclude each other.
 
-    l = -sum_k t_k ln softmax(logits)_k,  t = (1 - s) label + s / K, K the number of classes
+    l = -w sum_k t_k ln softmax(logits)_k
+
+    with t = (1 - s) label + s / K, K the number of classes, and w = sum_k label_k class_weight_k:
+    the weight of the row's class, or the mean of the weights by a soft label.
 
     Args:
       logits: raw.
-      label: one-hot; a row with any NaN is unlabelled.
+      label: one-hot, or soft with sum 1; a row with any NaN is unlabelled.
       label_smoothing: s, in [0, 1).
+      class_weight: not negative; images / (K images of the class) balances them. None: all 1.
       valid: True, or anything above 0, where the row counts. None: all count.
 
     Returns:
-      Loss of each example, nats, float32. Equal logits give ln K, whatever s is. An unlabelled row
-      gives 0.
+      Loss of each example, nats, float32. Equal logits give w ln K, whatever s is. An unlabelled
+      row gives 0.
 
-    Source: the usual definition; smoothing as in Szegedy et al. 2016 (arXiv:1512.00567), §7.
+    Source: the usual definition; smoothing as in Szegedy et al. 2016 (arXiv:1512.00567), §7. For
+    one-hot labels without smoothing it is what torch's CrossEntropyLoss(weight, reduction='none')
+    gives. Torch's mean then divides by the sum of the batch's weights, so that a row's share hangs
+    on which others are in the batch; a mean of these losses divides by the number of rows. Of a
+    smoothed or soft label torch weighs each class's term, here the row is weighed as a whole.
     """
     label = jnp.asarray(label, jnp.float32)
     counts = _counts(label.shape[0], valid) & ~jnp.isnan(label).any(axis=1)
@@ -41,6 +50,8 @@ def multiclass(
     logits = jnp.where(counts[:, None], jnp.asarray(logits, jnp.float32), 0.0)
     label = jnp.where(counts[:, None], label, 0.0)
     loss = optax.softmax_cross_entropy(logits, optax.smooth_labels(label, label_smoothing))
+    if class_weight is not None:
+        loss = loss * (label * jnp.asarray(class_weight, jnp.float32)[None, :]).sum(axis=1)
     return jnp.where(counts, loss, 0.0)
 
 

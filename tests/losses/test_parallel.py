@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, PartitionSpec
 
-from gazax.losses import info_nce
+from gazax.losses import has_triplet, info_nce, sup_con, triplet_margin
 from gazax.losses.parallel import gather, global_rows, masked_mean, value_and_grad
-from tests.losses.devices import DEVICES, run
+from tests.losses.devices import DEVICES, assert_same_on_all_devices, run
 
 WHOLE, SPLIT = PartitionSpec(), PartitionSpec("data")
 
@@ -98,3 +98,54 @@ def test_differentiating_a_shard_map_from_outside_gives_the_same_gradient():
     expected = jax.grad(lambda z: info_nce(*z, temperature=0.4).mean())((z_a, z_b))
     for one, other in zip(got, expected, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+# Two rows a device: class 0 is on all but the second, class 2 has one row that counts.
+CLASSES = np.eye(3, dtype=np.float32)[[0, 0, 1, 1, 0, 2, 2, 0]]
+COUNTING = np.array([1, 1, 1, 0, 1, 1, 0, 1.0], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sup_con", dict(temperature=0.3)),
+        *(("triplet", dict(margin=0.5, mining=m)) for m in ("all", "hard", "semi_hard")),
+        ("triplet", dict(margin=1.0, distance="published")),
+    ],
+    ids=["sup_con", "all", "hard", "semi_hard", "published"],
+)
+def test_losses_by_class_are_the_same_on_one_device_and_four(name, settings):
+    """Partners come from all devices; a gradient reaches them there."""
+    generator = np.random.default_rng(4)
+    shape = (8, 2, 3, 5) if "distance" in settings else (8, 5)
+    x = jnp.asarray(generator.normal(size=shape), jnp.float32)
+    weight = jnp.asarray(generator.normal(size=(5, 4)), jnp.float32)
+    label = CLASSES.copy()
+    label[7] = np.nan
+    counting = jnp.asarray(COUNTING)
+    rows = {
+        "x": jnp.where(counting.reshape(-1, *[1] * (x.ndim - 1)) > 0, x, 0.0),
+        "label": jnp.asarray(label),
+        "counting": counting,
+        # Over which the mean is taken.
+        "valid": has_triplet(label, valid=counting),
+    }
+    assert rows["valid"].tolist() == [True, True, False, False, True, False, False, False]
+
+    def per_example(weight, rows, axis_name):
+        common = dict(valid=rows["counting"], axis_name=axis_name)
+        loss = triplet_margin if name == "triplet" else sup_con
+        return loss(rows["x"] @ weight, rows["label"], **settings, **common)
+
+    assert_same_on_all_devices(per_example, weight, rows, atol=2e-6)
+
+
+def test_has_triplet_is_the_same_on_one_device_and_four():
+    def local(rows):
+        return has_triplet(rows["label"], valid=rows["valid"], axis_name="data")
+
+    rows = {"label": jnp.asarray(CLASSES), "valid": jnp.asarray(COUNTING)}
+    got = sharded(local, SPLIT)(rows)
+    np.testing.assert_array_equal(got, has_triplet(CLASSES, valid=COUNTING))
+    assert got.any()
+    assert not got.all()

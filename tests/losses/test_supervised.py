@@ -86,6 +86,56 @@ def test_multiclass_mean_is_scikit_learns_log_loss():
     np.testing.assert_allclose(ours, log_loss(label, jax.nn.softmax(logits, axis=1)), rtol=1e-5)
 
 
+CLASS_WEIGHT = np.array([0.5, 2.0, 3.0, 0.0], np.float32)
+
+
+def test_class_weight_by_hand():
+    # -ln(1/4) of the second class, of weight 3; a soft label of (1/4, 3/4) has 1/4 + 9/4.
+    logits = jnp.array([[np.log(3.0), 0.0]])
+    weighted = partial(multiclass, logits, class_weight=np.array([1.0, 3.0]))
+    np.testing.assert_allclose(weighted(np.array([[0.0, 1.0]])), [3 * 1.386294], rtol=1e-6)
+    soft = 2.5 * (0.25 * 0.2876821 + 0.75 * 1.3862944)
+    np.testing.assert_allclose(weighted(np.array([[0.25, 0.75]])), [soft], rtol=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("valid", [None, VALID])
+def test_weighted_multiclass_equals_loops(smoothing, valid):
+    logits, label = scores(7), one_hot(7)
+    label[0] = 0.1, 0.2, 0.3, 0.4
+    label[3, 2] = NAN
+    got = multiclass(
+        logits, label, label_smoothing=smoothing, class_weight=CLASS_WEIGHT, valid=valid
+    )
+    expected = reference.multiclass(logits, label, smoothing, valid, CLASS_WEIGHT)
+    np.testing.assert_allclose(got, expected, rtol=1e-5)
+
+
+def test_weighted_multiclass_is_torchs_but_for_its_mean():
+    torch = pytest.importorskip("torch")
+    logits, label = scores(8), one_hot(8)
+    got = multiclass(logits, label, class_weight=CLASS_WEIGHT)
+    theirs = partial(
+        torch.nn.functional.cross_entropy,
+        torch.tensor(np.array(logits)),
+        torch.tensor(label.argmax(axis=1)),
+        weight=torch.tensor(CLASS_WEIGHT),
+    )
+    np.testing.assert_allclose(got, theirs(reduction="none"), rtol=1e-5)
+    weights = CLASS_WEIGHT[label.argmax(axis=1)]
+    np.testing.assert_allclose(got.sum() / weights.sum(), theirs(), rtol=1e-5)
+    assert abs(got.mean() - theirs().item()) > 1e-3
+
+
+def test_class_weight_weighs_the_gradient_and_ones_change_nothing():
+    logits, label = scores(9), one_hot(9)
+    plain = partial(multiclass, label=label, label_smoothing=0.1)
+    weighted = gradient(partial(plain, class_weight=CLASS_WEIGHT), logits)
+    expected = gradient(plain, logits) * CLASS_WEIGHT[label.argmax(axis=1)][:, None]
+    np.testing.assert_allclose(weighted, expected, rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(plain(logits, class_weight=np.ones(4)), plain(logits))
+
+
 # --- multilabel ---------------------------------------------------------------------------------
 
 
@@ -195,7 +245,7 @@ def test_what_lies_outside_the_content_does_not_count():
 
 # --- all ----------------------------------------------------------------------------------------
 
-LABELS = {"multiclass": one_hot(5), "multilabel": some_unknown(5)}
+LABELS = {"multiclass": one_hot(5), "weighted": one_hot(5), "multilabel": some_unknown(5)}
 
 
 def loss_of(name):
@@ -204,16 +254,20 @@ def loss_of(name):
         logits, mask, where = planes(4)
         off = np.isnan(mask).any(axis=(1, 2))[:, None, None, :] | ~VALID[:, None, None, None]
         return logits, off, lambda x: segmentation_loss(x, mask, where=where, valid=VALID)
-    loss = {"multiclass": multiclass, "multilabel": multilabel}[name]
+    loss = {
+        "multiclass": multiclass,
+        "weighted": partial(multiclass, class_weight=CLASS_WEIGHT),
+        "multilabel": multilabel,
+    }[name]
     label = LABELS[name].copy()
     label[5, 1] = NAN
     off = np.isnan(label) | ~VALID[:, None]
-    if name == "multiclass":
+    if name != "multilabel":
         off = np.broadcast_to(off.any(axis=1, keepdims=True), off.shape)
     return scores(5), off, lambda x: loss(x, label, valid=VALID)
 
 
-ALL = pytest.mark.parametrize("name", ["multiclass", "multilabel", "segmentation"])
+ALL = pytest.mark.parametrize("name", ["multiclass", "weighted", "multilabel", "segmentation"])
 
 
 @ALL
@@ -261,15 +315,16 @@ def test_losses_are_the_same_on_one_device_and_four(name):
         logits, mask, where = planes(6, b=8)
         rows = {"x": logits, "mask": mask, "where": where, "valid": valid}
     else:
-        label = one_hot(6, b=8) if name == "multiclass" else some_unknown(6, b=8)
+        label = some_unknown(6, b=8) if name == "multilabel" else one_hot(6, b=8)
         rows = {"x": scores(6, b=8), "label": label, "valid": valid}
 
     def per_example(params, rows, axis_name):
         logits = rows["x"] * params["scale"] + params["shift"]
         if name == "segmentation":
             return segmentation_loss(logits, rows["mask"], where=rows["where"], valid=rows["valid"])
-        loss = {"multiclass": multiclass, "multilabel": multilabel}[name]
-        return loss(logits, rows["label"], valid=rows["valid"])
+        weight = {"class_weight": CLASS_WEIGHT} if name == "weighted" else {}
+        loss = multilabel if name == "multilabel" else multiclass
+        return loss(logits, rows["label"], valid=rows["valid"], **weight)
 
     params = {"scale": jnp.float32(1.3), "shift": jnp.float32(0.2)}
     assert_same_on_all_devices(per_example, params, rows)

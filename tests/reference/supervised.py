@@ -17,7 +17,7 @@ def binary_cross_entropy(x, t, weight=1.0):
     return weight * t * neg_log_sigmoid(x) + (1 - t) * neg_log_sigmoid(-x)
 
 
-def multiclass(logits, label, label_smoothing=0.0, valid=None):
+def multiclass(logits, label, label_smoothing=0.0, valid=None, class_weight=None):
     losses = []
     for i, (x, y) in enumerate(zip(np.asarray(logits, float), np.asarray(label), strict=True)):
         if any(math.isnan(one) for one in y) or (valid is not None and not valid[i]):
@@ -25,7 +25,11 @@ def multiclass(logits, label, label_smoothing=0.0, valid=None):
             continue
         log_total = max(x) + math.log(sum(math.exp(one - max(x)) for one in x))
         targets = [(1 - label_smoothing) * one + label_smoothing / len(y) for one in y]
-        losses.append(sum(t * (log_total - one) for t, one in zip(targets, x, strict=True)))
+        weight = 1.0
+        if class_weight is not None:
+            weight = sum(one * of_class for one, of_class in zip(y, class_weight, strict=True))
+        terms = (t * (log_total - one) for t, one in zip(targets, x, strict=True))
+        losses.append(weight * sum(terms))
     return np.array(losses)
 
 
