@@ -17,7 +17,7 @@ from typing import NotRequired, TypedDict
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Float, Int, PRNGKeyArray, Shaped, UInt8
 
 Key = PRNGKeyArray
 Size = tuple[int, int]
@@ -84,6 +84,8 @@ class Batch(TypedDict):
     """Place in the global stream of examples: what an example's random draws are keyed by."""
     weight: Float[Array, "b"]
     """1, or 0 for the padding of an evaluation's last batch."""
+    cached: NotRequired[dict[str, Shaped[Array, "b *rest"]]]
+    """What frozen parts of a model make of the image, computed once."""
 
 
 def batch_spec(

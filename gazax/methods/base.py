@@ -73,6 +73,45 @@ class Method(Protocol):
         ...
 
 
+@runtime_checkable
+class Classifies(Protocol):
+    """A method whose model says which labels an image has."""
+
+    @property
+    def task(self) -> str:
+        """'multiclass', one label an image, or 'multilabel', any number of them."""
+        ...
+
+    def predict(self, params: Params, state: State, batch: Batch) -> Float[Array, "b k"]:
+        """Probabilities of the undisturbed images' labels; for 'multiclass' they sum to 1."""
+        ...
+
+    def explain(self, params: Params, state: State, batch: Batch) -> Float[Array, "b h_l w_l"]:
+        """Grad-CAM of each image's highest logit, on the grid of the backbone's last level."""
+        ...
+
+
+@runtime_checkable
+class PredictsSaliency(Protocol):
+    """A method whose model says where people would look."""
+
+    def saliency(self, params: Params, state: State, batch: Batch) -> Float[Array, "b h w"]:
+        """The predicted density of gaze on the undisturbed images; each sums to 1."""
+        ...
+
+
+@runtime_checkable
+class Precomputes(Protocol):
+    """A method that, its frozen parts once computed for all images, does without them."""
+
+    def precompute(self, params: Params, state: State, batch: Batch) -> dict[str, Array]:
+        """What the frozen parts make of the undisturbed images: arrays [b, ...] by name.
+
+        Batches that hold it as `cached` spare the method that computation. Empty: there is none.
+        """
+        ...
+
+
 def keys_by_place(rng: Key, place: Int[ArrayLike, "b"], *, views: int) -> Array:
     """[b, views] keys: each example's own, by its place in the global stream of examples."""
 

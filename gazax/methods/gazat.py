@@ -29,7 +29,7 @@ from gazax.methods.attention import (
     pool,
     with_source,
 )
-from gazax.methods.backbone import apply_backbone, init_backbone, zero_perturbations
+from gazax.methods.backbone import Backbone
 from gazax.methods.base import Params, State, keys_by_place
 from gazax.methods.positives import mean_positive, same_label, similar_gaze
 from gazax.methods.views import Views, gaze_views, own_gaze
@@ -136,14 +136,12 @@ class GazAT:
     def init(self, rng: Key, batch: Batch) -> tuple[Params, State]:
         """Scopes `backbone`, `projector` and, if it is used, `attention_module`."""
         rng_backbone, rng_projector, rng_module = jax.random.split(rng, 3)
-        image = self._normalize(to_float(batch["image"][:2]))
-        backbone, state, out = init_backbone(self._backbone, rng_backbone, image)
+        params, state, out = self._encoder.init(rng_backbone, to_float(batch["image"][:2]))
         check_source(out, self.attention, self.levels)
         if self.positives == "label" and not batch["label"].shape[1]:
             raise InputError(
                 "method.positives='label' and the data has no label column; take view or gaze."
             )
-        params = {"backbone": backbone}
         features = out["features"]
         if self.attention == "module":
             made: Any = self._module.init_with_output(
@@ -215,8 +213,9 @@ class GazAT:
         return seen.features[::2].astype(jnp.float32), mean_density(seen.attention)[::2]
 
     @property
-    def _backbone(self) -> nn.Module:
-        return with_source(self.backbone, self.attention)
+    def _encoder(self) -> Backbone:
+        model = with_source(self.backbone, self.attention)
+        return Backbone(model, self.mean, self.std, self.freeze, self.axis_name)
 
     @property
     def _module(self) -> nn.Module:
@@ -228,18 +227,10 @@ class GazAT:
         self, params: Params, state: State, image: Float[Array, "n h w 1"], *, train: bool
     ) -> tuple[Seen, State]:
         """Attention, features and projections of images in [0, 1]; for Grad-CAM, of pairs."""
-        image = self._normalize(image)
 
         def forward(perturbations: Params | None) -> tuple[dict[str, Any], State]:
-            return apply_backbone(
-                self._backbone,
-                params,
-                state,
-                image,
-                train=train,
-                freeze=self.freeze,
-                axis_name=self.axis_name,
-                perturbations=perturbations,
+            return self._encoder.look(
+                params, state, image, train=train, perturbations=perturbations
             )
 
         def project(features: Array) -> Array:
@@ -255,7 +246,7 @@ class GazAT:
         if self.attention == "grad_cam":
             maps, out, (z, state) = grad_cam_maps(
                 of_pairs,
-                zero_perturbations(self._backbone, params, state, image),
+                self._encoder.zero_perturbations(params, state, image),
                 levels=self.levels,
                 gradient=self.grad_cam_weights,
             )
@@ -275,9 +266,6 @@ class GazAT:
             maps = plain_maps(out, self.attention, self.levels)
             features = pool(out, maps, self.pooling)
         return Seen(maps, features, out["feature_map"], project(features)), state
-
-    def _normalize(self, image: Float[Array, "n h w 1"]) -> Float[Array, "n h w 1"]:
-        return (image - self.mean) / self.std
 
     def _attention_term(self, attention: Maps, views: Views) -> Scalar:
         aligned = attention_alignment(

@@ -16,12 +16,12 @@ from jaxtyping import Array, Float
 from gazax.config import choose
 from gazax.losses import segmentation_loss
 from gazax.losses.parallel import masked_mean
-from gazax.methods.backbone import apply_backbone, init_backbone
-from gazax.methods.base import Params, State, keys_by_place
+from gazax.methods.backbone import Backbone
+from gazax.methods.base import Params, State
+from gazax.methods.views import standard_views
 from gazax.ops.boxes import box_masks
 from gazax.ops.gaze import to_density
 from gazax.ops.image import content_mask, to_float
-from gazax.ops.views import standard_view
 from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
 
 TARGETS = ("mask", "box")
@@ -68,8 +68,8 @@ class Segmentation:
                 "target='box' where there are boxes."
             )
         rng_backbone, rng_head = jax.random.split(rng)
-        image = self._normalize(to_float(batch["image"][:2]))
-        backbone, state, out = init_backbone(self.backbone, rng_backbone, image)
+        image = to_float(batch["image"][:2])
+        backbone, state, out = self._encoder.init(rng_backbone, image)
         logits, head = self.decoder.init_with_output(rng_head, out, size=image.shape[1:3])
         num_labels = batch["label"].shape[1]
         if logits.shape[3] != num_labels:
@@ -77,7 +77,7 @@ class Segmentation:
                 f"the decoder has {logits.shape[3]} planes and the data has {num_labels} label "
                 "columns; they must be the same."
             )
-        return {"backbone": backbone, "head": head["params"]}, state
+        return backbone | {"head": head["params"]}, state
 
     def masks(self, batch: Batch) -> Float[Array, "b h w k"]:
         """What is to be found: 1 inside, 0 outside, and NaN all over a plane that is unknown.
@@ -106,7 +106,9 @@ class Segmentation:
         unknown = jnp.isnan(masks).any(axis=(1, 2))
         valid = ~unknown.all(axis=1)
         if train:
-            image, masks, content = self._views(batch, jnp.nan_to_num(masks), rng)
+            image, masks, content = standard_views(
+                batch, jnp.nan_to_num(masks), rng, standard=self.standard
+            )
             masks = jnp.where(unknown[:, None, None, :], jnp.nan, masks)
         else:
             image = to_float(batch["image"])
@@ -115,7 +117,7 @@ class Segmentation:
                 jnp.asarray(batch["content"])
             )
             valid &= jnp.asarray(batch["weight"]) > 0
-        out, state = self._look(params, state, image, train=train)
+        out, state = self._encoder.look(params, state, image, train=train)
         losses = segmentation_loss(
             self._decode(params, out, image, train=train),
             masks,
@@ -135,28 +137,18 @@ class Segmentation:
         self, params: Params, state: State, batch: Batch
     ) -> tuple[Float[Array, "b d"], Float[Array, "b h_l w_l"]]:
         """See `Method.encode`; the attention is the last level's."""
-        out, _ = self._look(params, state, to_float(batch["image"]), train=False)
+        out, _ = self._encoder.look(params, state, to_float(batch["image"]), train=False)
         return out["features"].astype(jnp.float32), jax.vmap(to_density)(out["attention"][-1])
 
     def predict(self, params: Params, state: State, batch: Batch) -> Float[Array, "b h w k"]:
         """Probability of each label at each pixel of the undisturbed images."""
         image = to_float(batch["image"])
-        out, _ = self._look(params, state, image, train=False)
+        out, _ = self._encoder.look(params, state, image, train=False)
         return jax.nn.sigmoid(self._decode(params, out, image, train=False))
 
-    def _look(
-        self, params: Params, state: State, image: Float[Array, "b h w 1"], *, train: bool
-    ) -> tuple[dict[str, Any], State]:
-        """What the backbone says of images in [0, 1], and the state after them."""
-        return apply_backbone(
-            self.backbone,
-            params,
-            state,
-            self._normalize(image),
-            train=train,
-            freeze=self.freeze,
-            axis_name=self.axis_name,
-        )
+    @property
+    def _encoder(self) -> Backbone:
+        return Backbone(self.backbone, self.mean, self.std, self.freeze, self.axis_name)
 
     def _decode(
         self, params: Params, out: dict[str, Any], image: Float[Array, "b h w 1"], *, train: bool
@@ -165,20 +157,3 @@ class Segmentation:
             {"params": params["head"]}, out, size=image.shape[1:3], train=train
         )
         return logits.astype(jnp.float32)
-
-    def _normalize(self, image: Float[Array, "b h w 1"]) -> Float[Array, "b h w 1"]:
-        return (image - self.mean) / self.std
-
-    def _views(
-        self, batch: Batch, masks: Float[Array, "b h w k"], rng: Key
-    ) -> tuple[Float[Array, "b h w 1"], Float[Array, "b h w k"], Float[Array, "b h w"]]:
-        """One standard view of each image, with its masks and its content."""
-
-        def view(keys: Array, image: Array, masks: Array, content: Array) -> tuple[Array, ...]:
-            return standard_view(keys[0], image, masks, content, **self.standard)
-
-        keys = keys_by_place(rng, batch["place"], views=1)
-        image = to_float(batch["image"])
-        content = jnp.asarray(batch["content"])
-        views = jax.vmap(view)(keys, image, masks, content)
-        return views[0], views[1], views[2]

@@ -21,7 +21,7 @@ from gazax.methods.attention import (
     plain_maps,
     pool,
 )
-from gazax.methods.backbone import apply_backbone, init_backbone
+from gazax.methods.backbone import Backbone
 from gazax.methods.base import Params, State
 from gazax.methods.views import augmented_views
 from gazax.ops.image import to_float
@@ -70,12 +70,12 @@ class SimCLR:
     def init(self, rng: Key, batch: Batch) -> tuple[Params, State]:
         """Scopes `backbone` and `projector`."""
         rng_backbone, rng_projector = jax.random.split(rng)
-        image = self._normalize(to_float(batch["image"][:2]))
-        backbone, state, out = init_backbone(self.backbone, rng_backbone, image)
+        image = to_float(batch["image"][:2])
+        backbone, state, out = self._encoder.init(rng_backbone, image)
         check_source(out, self.attention, self.levels)
         features = pool(out, plain_maps(out, self.attention, self.levels), self.pooling)
         projector: Any = self.projector.init(rng_projector, features)
-        return {"backbone": backbone, "projector": projector["params"]}, state
+        return backbone | {"projector": projector["params"]}, state
 
     def loss(
         self, params: Params, state: State, batch: Batch, rng: Key, *, step: StepCount, train: bool
@@ -107,17 +107,10 @@ class SimCLR:
         self, params: Params, state: State, image: Float[Array, "n h w 1"], *, train: bool
     ) -> tuple[Float[Array, "n d"], Maps, State]:
         """Features and attention of images in [0, 1], and the state after them."""
-        out, state = apply_backbone(
-            self.backbone,
-            params,
-            state,
-            self._normalize(image),
-            train=train,
-            freeze=self.freeze,
-            axis_name=self.axis_name,
-        )
+        out, state = self._encoder.look(params, state, image, train=train)
         maps = plain_maps(out, self.attention, self.levels)
         return pool(out, maps, self.pooling), maps, state
 
-    def _normalize(self, image: Array) -> Float[Array, "n h w 1"]:
-        return (image - self.mean) / self.std
+    @property
+    def _encoder(self) -> Backbone:
+        return Backbone(self.backbone, self.mean, self.std, self.freeze, self.axis_name)

@@ -1,4 +1,4 @@
-"""The two views of an image that are contrasted, drawn from its place in the stream."""
+"""The views of an image, one or two that are contrasted, drawn from its place in the stream."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -10,9 +10,12 @@ from jaxtyping import Array, Bool, Float
 
 from gazax.methods.base import keys_by_place
 from gazax.ops.gaze import gaze_maps
-from gazax.ops.image import to_float
+from gazax.ops.image import content_mask, to_float
 from gazax.ops.views import gaze_blend, standard_view, strong_transform
 from gazax.typing import Batch, Key
+
+UNDISTURBED = {"crop": (1.0, 1.0), "rotation_degrees": 0.0, "brightness": 0.0, "contrast": 0.0}
+"""Strengths of a standard view that leaves an image as it is."""
 
 
 class Views(NamedTuple):
@@ -94,6 +97,47 @@ def augmented_views(
     keys = keys_by_place(rng, batch["place"], views=4)
     views = jax.vmap(both)(keys, to_float(batch["image"]), jnp.asarray(batch["content"]))
     return rearrange(views, "b v ... -> (b v) ...")
+
+
+def standard_views(
+    batch: Batch,
+    maps: Float[Array, "b h w *k"],
+    rng: Key,
+    *,
+    standard: Mapping[str, Any],
+) -> tuple[Float[Array, "b h w 1"], Float[Array, "b h w *k"], Float[Array, "b h w"]]:
+    """One standard view of each image.
+
+    Args:
+      batch: images, their content and their places.
+      maps: what has its place in the images and moves along, see `gazax.ops.views.standard_view`.
+      rng: the step's key.
+      standard: strengths; those of `UNDISTURBED` leave everything bit for bit as it is, and cost
+        nothing.
+
+    Returns:
+      Images in [0, 1], the maps and the content.
+    """
+    image, content = to_float(batch["image"]), jnp.asarray(batch["content"])
+    if is_undisturbed(standard):
+        _, height, width, _ = image.shape
+        return image, maps, jax.vmap(lambda one: content_mask(one, size=(height, width)))(content)
+
+    def view(keys: Array, image: Array, maps: Array, content: Array) -> tuple[Array, ...]:
+        return standard_view(keys[0], image, maps, content, **standard)
+
+    keys = keys_by_place(rng, batch["place"], views=1)
+    views = jax.vmap(view)(keys, image, maps, content)
+    return views[0], views[1], views[2]
+
+
+def is_undisturbed(standard: Mapping[str, Any]) -> bool:
+    """Whether a standard view of these strengths is the image itself."""
+    return all(_as_given(standard.get(key)) == value for key, value in UNDISTURBED.items())
+
+
+def _as_given(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def own_gaze(batch: Batch) -> Float[Array, "b h w"]:

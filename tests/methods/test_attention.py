@@ -10,7 +10,7 @@ import pytest
 
 from gazax.losses import attention_alignment
 from gazax.methods.attention import check_source, grad_cam_maps, mean_density, plain_maps
-from gazax.methods.backbone import apply_backbone, init_backbone, zero_perturbations
+from gazax.methods.backbone import Backbone
 from gazax.methods.gazat import GazAT
 from gazax.models import build as build_model
 from gazax.models.heads import AttentionModule, Projector
@@ -105,17 +105,15 @@ def test_the_gradient_behind_grad_cam_is_that_of_finite_differences(rng, backbon
     """Each level's features moved a little: the score changes by the gradient times the move."""
     model, levels = BACKBONES[backbone]
     image = jnp.asarray(tiny_batch(2)["image"], jnp.float32) / 255
-    params, state, out = jax.jit(functools.partial(init_backbone, model))(rng, image)
-    params = {"backbone": params}
+    backbone = Backbone(model)
+    params, state, out = jax.jit(backbone.init)(rng, image)
     direction = jax.random.normal(rng, out["features"].shape)
 
     def score(perturbations):
-        out, _ = apply_backbone(
-            model, params, state, image, train=False, perturbations=perturbations
-        )
+        out, _ = backbone.look(params, state, image, train=False, perturbations=perturbations)
         return (out["features"] * direction).sum(axis=1), (out, None)
 
-    zeros = zero_perturbations(model, params, state, image)
+    zeros = backbone.zero_perturbations(params, state, image)
     total = jax.jit(lambda perturbations: score(perturbations)[0].sum())
     gradients = jax.jit(jax.grad(total))(zeros)
     for level in levels:
@@ -165,10 +163,11 @@ def test_the_order_of_grad_cam_is_that_of_finite_differences(rng, order):
 
 def test_perturbations_of_zero_change_nothing(rng):
     image = jnp.asarray(tiny_batch(2)["image"], jnp.float32) / 255
-    params, state, _ = init_backbone(VIT, rng, image)
-    look = functools.partial(apply_backbone, VIT, {"backbone": params}, state, image, train=False)
+    backbone = Backbone(VIT)
+    params, state, _ = backbone.init(rng, image)
+    look = functools.partial(backbone.look, params, state, image, train=False)
     plain, _ = look()
-    zeros = zero_perturbations(VIT, {"backbone": params}, state, image)
+    zeros = backbone.zero_perturbations(params, state, image)
     moved, _ = look(perturbations=zeros)
     np.testing.assert_array_equal(plain["features"], moved["features"])
 
@@ -191,7 +190,7 @@ def test_plain_maps_are_those_of_the_backbone(rng):
 
 def test_a_source_or_a_level_that_the_backbone_lacks_is_named(rng):
     image = jnp.zeros((1, 32, 32, 1))
-    _, _, out = init_backbone(RESNET, rng, image)
+    _, _, out = Backbone(RESNET).init(rng, image)
     with pytest.raises(InputError, match="method.attention='rows' needs a transformer"):
         check_source(out, "rows", (0,))
     with pytest.raises(InputError, match=r"names level 2; the backbone has 2 levels, 0 to 1"):

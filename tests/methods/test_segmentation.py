@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 
 from gazax.losses import segmentation_loss
 from gazax.methods.segmentation import Segmentation
+from gazax.methods.views import standard_views
 from gazax.models import build as build_model
 from gazax.models.decoders import LinearDecoder
 from gazax.typing import InputError
@@ -116,15 +119,19 @@ def test_unmarked_rows_are_masked_exactly(rng):
         np.testing.assert_array_equal(leaf, 0)
 
 
+def view(method, batch, rng):
+    """The images, masks and content that the method trains on."""
+    views = functools.partial(standard_views, standard=method.standard)
+    return jax.jit(views)(batch, jnp.asarray(batch["mask"], jnp.float32), rng)
+
+
 def test_mask_and_image_stay_on_each_other_through_the_views(rng):
     """The bright box of the view and its mask have one centre, to a tenth of a pixel."""
     method = make(standard=UNEXPOSED)
     batch = drawn_batch()
     batch["image"] = (255 * batch["mask"].max(axis=3, keepdims=True)).astype(np.uint8)
     batch["content"][:4] = [1, 3, 31, 29]
-    images, masks, content = jax.jit(method._views)(
-        batch, jnp.asarray(batch["mask"], jnp.float32), rng
-    )
+    images, masks, content = view(method, batch, rng)
     np.testing.assert_allclose(masks.max(axis=3), images[..., 0], atol=1e-5)
     assert (np.abs(np.asarray(masks) - batch["mask"]).max(axis=(1, 2, 3)) > 0.3).all()
     positions = np.stack(np.indices((32, 32)), axis=-1) + 0.5
@@ -148,7 +155,7 @@ def test_the_loss_takes_the_mask_that_the_view_shows(rng):
     params["head"] = jax.tree.map(jnp.zeros_like, params["head"])
     params["head"]["linear"]["bias"] = jnp.asarray(bias)
     (loss, _), _ = value_and_grad(METHOD)(params, batch, rng)
-    _, masks, content = jax.jit(METHOD._views)(batch, jnp.asarray(batch["mask"], jnp.float32), rng)
+    _, masks, content = view(METHOD, batch, rng)
     logits = np.broadcast_to(bias, masks.shape)
     np.testing.assert_allclose(
         loss, segmentation_loss(logits, masks, where=content).mean(), rtol=1e-5

@@ -221,10 +221,12 @@ def test_positive_weight_weighs_what_is_present(rng):
 def test_what_does_not_fit_is_named(rng):
     with pytest.raises(InputError, match=r"method\.task.*multiclas"):
         make(task="multiclas")
-    with pytest.raises(InputError, match="set it to 0"):
+    with pytest.raises(InputError, match="leave it at 0"):
         make(label_smoothing=0.1)
-    with pytest.raises(InputError, match="leave it empty"):
+    with pytest.raises(InputError, match=r"leave it at \(\)"):
         make(task="multiclass", positive_weight=(1.0, 2.0, 1.0))
+    with pytest.raises(InputError, match=r"class_weight=.* belongs to task='multiclass'"):
+        make(class_weight=(1.0, 2.0, 1.0))
     with pytest.raises(InputError, match=r"it lies in \[0, 1\)"):
         make(task="multiclass", label_smoothing=1.0)
     with pytest.raises(InputError, match="scores 5 classes and the data has 3"):

@@ -9,7 +9,7 @@ import numpy as np
 from flax import linen as nn
 
 from gazax.losses.parallel import masked_mean
-from gazax.methods.backbone import apply_backbone, init_backbone
+from gazax.methods.backbone import Backbone
 from gazax.models import build
 from gazax.models.layers import BatchNorm
 from gazax.ops.image import to_float
@@ -50,32 +50,28 @@ class Toy:
 
     def init(self, rng, batch):
         rng_backbone, rng_head = jax.random.split(rng)
-        backbone, state, out = init_backbone(self.backbone, rng_backbone, to_float(batch["image"]))
+        backbone, state, out = self.encoder.init(rng_backbone, to_float(batch["image"]))
         width = out["features"].shape[-1]
         head = {"kernel": jax.random.normal(rng_head, (width, 3)), "bias": jnp.zeros(3)}
-        return {"backbone": backbone, self.head: head}, state
+        return backbone | {self.head: head}, state
 
     def loss(self, params, state, batch, rng, *, step, train):
-        out, state = apply_backbone(
-            self.backbone,
-            params,
-            state,
-            to_float(batch["image"]),
-            train=train,
-            freeze=self.freeze,
-            axis_name=self.axis_name,
-        )
+        out, state = self.encoder.look(params, state, to_float(batch["image"]), train=train)
         head = params[self.head]
         predicted = out["features"] @ head["kernel"] + head["bias"][None]
         errors = ((predicted - batch["label"]) ** 2).mean(axis=1)
         loss = masked_mean(errors, None, axis_name=self.axis_name)
         return loss, (state, {"loss/error": loss})
 
+    @property
+    def encoder(self):
+        return Backbone(self.backbone, freeze=self.freeze, axis_name=self.axis_name)
+
     def after_step(self, params, state, *, step):
         return state
 
     def encode(self, params, state, batch):
-        out, _ = apply_backbone(self.backbone, params, state, to_float(batch["image"]), train=False)
+        out, _ = self.encoder.look(params, state, to_float(batch["image"]), train=False)
         return out["features"], jnp.full((len(batch["image"]), 1, 1), 1.0)
 
 
