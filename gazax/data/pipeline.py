@@ -7,13 +7,12 @@ processes, threads or workers read. `start` resumes the stream at any position.
 """
 
 import functools
-import math
 from collections.abc import Callable, Iterator, Sequence
 
 import grain
-import numpy as np
 from absl import flags
 
+from gazax.data import streams
 from gazax.data.arrays import ToArrays
 from gazax.data.change_gaze import ChangeGaze
 from gazax.data.gaze_settings import OWN, GazeSettings
@@ -22,73 +21,6 @@ from gazax.typing import Batch, InputError
 
 SIGMA_FRACTION = 1 / 28
 """Default sigma where a fixation has none: about one degree of visual angle (ours)."""
-
-
-class _Stream:
-    """The records, epoch after epoch without end, each epoch in an order of its own.
-
-    Instead of grain's shuffle, whose cost per example grows as 65,536 over the size of a small data
-    set (2 ms at 17 images, several times the rest of the pipeline).
-    """
-
-    def __init__(self, source: Source, seed: int):
-        self.source = source
-        self.seed = seed
-
-    def __len__(self) -> int:
-        return 2**31  # as many as `place`, an int32, can count
-
-    def __getitem__(self, index: int) -> dict:
-        epoch, position = divmod(index, len(self.source))
-        return self.source[_order(len(self.source), self.seed, epoch)[position]]
-
-    def __repr__(self) -> str:
-        return f"Stream({self.source}, seed={self.seed})"
-
-
-class _MixedStream:
-    """Two pools of the records, each in an epoch order of its own, mixed at a fixed rate.
-
-    Place p is the first pool's where floor((p + 1) rate) > floor(p rate): any n places in a row
-    have floor(n rate) or ceil(n rate) of them, and what stands at a place follows from it alone.
-    """
-
-    def __init__(self, source: Source, seed: int, *, has_gaze: np.ndarray, rate: float):
-        self.source = source
-        self.seed = seed
-        self.pools = (np.flatnonzero(has_gaze), np.flatnonzero(~has_gaze))
-        self.rate = rate
-        for pool, what, share in zip(
-            self.pools, ("with", "without"), (rate, 1 - rate), strict=True
-        ):
-            if share > 0 and not len(pool):
-                raise InputError(
-                    f"config.data.gaze_rate is {rate:g} and no training image is {what} gaze; set "
-                    "it to 0 to take the images as they come"
-                )
-
-    def __len__(self) -> int:
-        return 2**31
-
-    def __getitem__(self, index: int) -> dict:
-        before = math.floor(index * self.rate)
-        if math.floor((index + 1) * self.rate) > before:
-            number, count = 0, before
-        else:
-            number, count = 1, index - before
-        pool = self.pools[number]
-        epoch, position = divmod(count, len(pool))
-        return self.source[pool[_order(len(pool), self.seed, epoch, 1 + number)[position]]]
-
-    def __repr__(self) -> str:
-        return f"MixedStream({self.source}, seed={self.seed}, rate={self.rate})"
-
-
-@functools.lru_cache(maxsize=8)
-def _order(length: int, seed: int, epoch: int, *pool: int) -> np.ndarray:
-    """The order of one epoch; raw Philox words, since numpy keeps those the same for ever."""
-    words = np.random.Philox(np.random.SeedSequence([seed, epoch, *pool])).random_raw(length)
-    return np.argsort(words, kind="stable")
 
 
 class _TrainExample:
@@ -125,6 +57,7 @@ def train_examples(
     masks: bool = False,
     labels: Sequence[str] = (),
     gaze: GazeSettings = OWN,
+    balanced: bool = False,
 ) -> grain.MapDataset:
     """The global stream of examples, by place: every epoch in an order of its own, without end.
 
@@ -133,10 +66,17 @@ def train_examples(
       seed: of the shuffling; each epoch has its own order.
       max_fixations, max_readers, max_boxes, sigma_fraction, masks, labels: see `ToArrays`.
       gaze: whose gaze and how much of it; the default takes the records as they are.
+      balanced: whether the classes take turns, see `gazax.data.streams.balanced`.
 
     Raises:
-      InputError: see `ToArrays` and `ChangeGaze`; or a pool that `gaze.gaze_rate` needs is empty.
+      InputError: see `ToArrays`, `ChangeGaze` and `gazax.data.streams`; or the stream should be
+        both `balanced` and of a `gaze.gaze_rate`.
     """
+    if balanced and gaze.gaze_rate:
+        raise InputError(
+            f"config.data.balanced=True and config.data.gaze_rate={gaze.gaze_rate:g} both say "
+            "which image comes next; set one of them"
+        )
     arrays = functools.partial(
         ToArrays,
         source,
@@ -147,14 +87,18 @@ def train_examples(
         masks=masks,
         labels=labels,
     )
-    stream: _Stream | _MixedStream = _Stream(source, seed)
+    change = None
     if gaze == OWN:
         example = _TrainExample(arrays(), None)
     else:
         change = ChangeGaze(source, gaze, seed=seed, arrays=arrays)
         example = _TrainExample(change.to_arrays, change)
-        if gaze.gaze_rate:
-            stream = _MixedStream(source, seed, has_gaze=change.has_gaze, rate=gaze.gaze_rate)
+    if balanced:
+        stream = streams.balanced(source, seed, labels=labels)
+    elif change is not None and gaze.gaze_rate:
+        stream = streams.mixed(source, seed, has_gaze=change.has_gaze, rate=gaze.gaze_rate)
+    else:
+        stream = streams.shuffled(source, seed)
     return grain.MapDataset.source(stream).map_with_index(example)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gazax import data
-from gazax.data import change_gaze, mean_gaze, pipeline
+from gazax.data import change_gaze, mean_gaze, streams
 from gazax.data.gaze_settings import OWN, GazeSettings
 from gazax.ops.gaze import gaze_maps
 from gazax.typing import InputError
@@ -530,8 +530,8 @@ class TestRate:
             )
         all_with_gaze = dict(has_gaze=np.ones(len(train), bool))
         with pytest.raises(InputError, match="no training image is without gaze"):
-            pipeline._MixedStream(train, 0, rate=0.5, **all_with_gaze)
-        pipeline._MixedStream(train, 0, rate=1.0, **all_with_gaze)
+            streams.mixed(train, 0, rate=0.5, **all_with_gaze)
+        streams.mixed(train, 0, rate=1.0, **all_with_gaze)
 
 
 def test_workers_change_gaze_as_threads_do(train):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from gazax import data
-from gazax.data import pipeline
+from gazax.data import pipeline, streams
+from gazax.data.gaze_settings import GazeSettings
 from gazax.typing import InputError, batch_spec
 from tests.data.folders import grey, table, write_folder
 from tests.data.streams import train_batches
@@ -251,7 +252,7 @@ class TestTrain:
 
     def test_order_never_changes(self):
         # golden: a run that is resumed by a later version must meet the same examples
-        np.testing.assert_array_equal(pipeline._order(8, 0, 0), GOLDEN)
+        np.testing.assert_array_equal(streams.order(8, 0, 0), GOLDEN)
 
     @pytest.mark.parametrize("processes", [2, 4])
     def test_processes_share_the_same_global_batches(self, train, processes):
@@ -304,6 +305,110 @@ class TestTrain:
     def test_batch_that_the_processes_do_not_divide_is_named(self, train):
         with pytest.raises(InputError, match="a batch of 4 cannot be shared by 3 processes"):
             train_batches(train, process_count=3, **TRAIN)
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory) -> data.Source:
+    """Of 17 images nine of class x, three each of y and z, two of unknown class."""
+    root = tmp_path_factory.mktemp("classes")
+    names = [f"im{i:02}" for i in range(19)]
+    of_class = ("1,0,0", "1,0,0", "0,1,0", "1,0,0", "0,0,1", ",,")
+    rows = [f"{name},{name},train,{of_class[i % 6]},1" for i, name in enumerate(names[:17])]
+    rows[11] = f"{names[11]},{names[11]},train,1,,,1"  # the losses do not take it for x either
+    rows += [f"{names[17]},v,val,1,0,0,1", f"{names[18]},t,test,1,0,0,1"]
+    write_folder(
+        root,
+        {name: grey(value=10 * i) for i, name in enumerate(names)},
+        labels=table("image_id,patient_id,split,x,y,z,other", *rows),
+    )
+    cache = tmp_path_factory.mktemp("cache")
+    records = data.prepare("gaze_folder", root=root, size=(24, 32), cache=cache, keep_ids=True)
+    # A gaze folder has no way to say which of its columns are one question.
+    records.summary["exclusive"] = [["x", "y", "z"]]
+    return records.source("train")
+
+
+class TestBalanced:
+    def stream(self, source, size=3, labels=("x", "y", "z"), **settings):
+        settings = {**SIZES, "seed": 7, **settings}
+        return train_batches(
+            source, global_batch_size=size, labels=labels, balanced=True, **settings
+        )
+
+    def test_any_places_in_a_row_have_each_class_once(self, classes):
+        label = concatenate(take(self.stream(classes, size=4), 30))["label"]
+        np.testing.assert_array_equal(label.argmax(axis=1), np.arange(120) % 3)
+        np.testing.assert_array_equal(label.sum(axis=1), 1)
+
+    def test_labels_set_the_turns(self, classes):
+        turned = concatenate(take(self.stream(classes, labels=("z", "x", "y")), 5))
+        np.testing.assert_array_equal(turned["label"].argmax(axis=1), np.arange(15) % 3)
+        assert turned["index"][0] in {4, 10, 16}
+
+    def test_each_class_has_epochs_of_its_own(self, classes):
+        index = concatenate(take(self.stream(classes), 60))["index"].reshape(60, 3)
+        # 17 images: i % 6 in (0, 1, 3) is x, 2 is y, 4 is z and 5 unknown.
+        pools = ([i for i in range(17) if i % 6 in (0, 1, 3)], [2, 8, 14], [4, 10, 16])
+        for seen, pool in zip(index.T, pools, strict=True):
+            n = len(pool)
+            epochs = [tuple(seen[k : k + n]) for k in range(0, 60 - n + 1, n)]
+            for epoch in epochs:
+                assert sorted(epoch) == pool
+            assert len(set(epochs)) > 1
+        assert (index[:, 1] - 2 != index[:, 2] - 4).any()
+
+    def test_seed_sets_the_order(self, classes):
+        one, other = (
+            concatenate(take(self.stream(classes, seed=seed), 10))["index"] for seed in (7, 8)
+        )
+        assert (one != other).any()
+
+    def test_any_start_resumes_and_any_number_of_processes_shares(self, classes):
+        whole = concatenate(take(self.stream(classes, size=4), 10))
+        for start, size, processes in ((1, 4, 1), (5, 6, 2), (0, 6, 3), (9, 4, 4)):
+            joined = concatenate(
+                batch
+                for p in range(processes)
+                for batch in take(
+                    self.stream(
+                        classes, size=size, start=start, process_index=p, process_count=processes
+                    ),
+                    2,
+                )
+            )
+            rows = np.argsort(joined["place"])
+            assert_same(
+                jax.tree.map(lambda x, rows=rows: x[rows], joined),
+                jax.tree.map(lambda x, s=start, n=size: x[s : s + 2 * n], whole),
+            )
+
+    def test_workers_change_nothing(self, classes):
+        for one, other in zip(
+            take(self.stream(classes), 4), take(self.stream(classes, num_workers=2), 4), strict=True
+        ):
+            assert_same(one, other)
+
+    def test_no_record_is_opened_to_know_the_classes(self, classes, monkeypatch):
+        monkeypatch.setattr(data.Source, "__getitem__", None)
+        assert [len(pool) for pool in streams.balanced(classes, 0, labels="xyz").pools] == [9, 3, 3]
+
+    def test_labels_that_are_no_one_question_are_named(self, classes):
+        for labels in ((), ("x", "y"), ("x", "y", "z", "other")):
+            with pytest.raises(
+                InputError, match=r"balanced .* are not the classes of one question"
+            ):
+                self.stream(classes, labels=labels)
+
+    def test_a_class_without_an_image_is_named(self, classes):
+        records = data.Records(classes.records.directory)
+        records.summary["exclusive"] = [["x", "y", "z"]]
+        source = records.source("validation")
+        with pytest.raises(InputError, match="no validation image is known to be 'y'"):
+            self.stream(source)
+
+    def test_a_rate_of_gaze_besides_is_refused(self, classes):
+        with pytest.raises(InputError, match=r"balanced=True and config\.data\.gaze_rate=0\.5"):
+            self.stream(classes, gaze=GazeSettings(gaze_rate=0.5))
 
 
 class TestEvaluation:
