@@ -22,6 +22,11 @@ class Records:
 
     directory: Path
 
+    @property
+    def protocol(self) -> str:
+        """How the images were split, see `gazax.data.protocols`; here by patient, as prepared."""
+        return "strict"
+
     @cached_property
     def summary(self) -> dict:
         """What ``preparation.json`` says."""
@@ -84,13 +89,21 @@ class Records:
 
     def indices(self, split: str) -> range:
         """`index` of the records of a split, in their order."""
-        before = SPLITS[: SPLITS.index(_known(split))]
+        before = SPLITS[: SPLITS.index(known_split(split))]
         start = sum(map(self.num_examples, before))
         return range(start, start + self.num_examples(split))
 
     def num_examples(self, split: str) -> int:
         """Images in ``train``, ``validation`` or ``test``; 0 where the data has no such split."""
-        return self.summary["splits"][_known(split)]["images"]
+        return self.summary["splits"][known_split(split)]["images"]
+
+    def blocks(self, split: str) -> list[str]:
+        """Folders under `directory` that the records of a split stand in."""
+        return [name for name in self.summary["blocks"] if name.endswith(f"-{split}")]
+
+    def places(self, split: str) -> Sequence[int]:
+        """Where the records of a split stand, counted through its `blocks`."""
+        return range(self.num_examples(split))
 
     def source(self, split: str) -> "Source":
         """Random access to the records of a split.
@@ -118,20 +131,24 @@ class Source(Sequence):
 
         self.records = records
         self.split = split
-        blocks = [name for name in records.summary["blocks"] if name.endswith(f"-{split}")]
-        self._blocks = [builder.open_block(records.directory / name, split) for name in blocks]
+        self._blocks = [
+            builder.open_block(records.directory / name, name.rpartition("-")[2])
+            for name in records.blocks(split)
+        ]
         self._starts = [0, *itertools.accumulate(map(len, self._blocks))]
+        self._places = records.places(split)
         self._indices = records.indices(split)
 
     def __len__(self) -> int:
         """Number of images."""
-        return self._starts[-1]
+        return len(self._places)
 
     def __getitem__(self, position):
         """One record; negative positions count from the end, as in a list."""
         position = range(len(self))[position]
-        block = bisect.bisect_right(self._starts, position) - 1
-        record = self._blocks[block][position - self._starts[block]]
+        place = self._places[position]
+        block = bisect.bisect_right(self._starts, place) - 1
+        record = self._blocks[block][place - self._starts[block]]
         return record | {"index": self._indices[position]}
 
     def __repr__(self) -> str:
@@ -139,5 +156,6 @@ class Source(Sequence):
         return f"Source({self.records.content_hash}, {self.split})"
 
 
-def _known(split: str) -> str:
+def known_split(split: str) -> str:
+    """The split, or an `InputError` where there is none of this name."""
     return choose("split", split, SPLITS)

@@ -42,7 +42,7 @@ def summarize(
         "exclusive": [list(group) for group in raw.exclusive] or _one_hot(raw.label_names, rows),
         "masks": raw.has_masks,
         "splits": {
-            split: _counts([row for row in rows if row.split == split], raw.label_names)
+            split: count_images([row for row in rows if row.split == split], raw.label_names)
             for split in SPLITS
         },
         "fixations": {
@@ -68,7 +68,8 @@ def _count_failed(found: dict, failed: Sequence[dict]) -> None:
     found["count"] = sum(found["reasons"].values())
 
 
-def _counts(rows: Sequence[Example], label_names: Sequence[str]) -> dict:
+def count_images(rows: Sequence[Example], label_names: Sequence[str]) -> dict:
+    """What the summary says of the images of one split."""
     columns = [Counter(row.labels[k] for row in rows) for k in range(len(label_names))]
     return {
         "images": len(rows),
