@@ -12,6 +12,9 @@ from tensorboardX import SummaryWriter
 
 from gazax.train.files import write_text
 
+LOWEST = "-"
+"""In front of a value's name where the lowest is best, not the highest."""
+
 
 class Metrics:
     """`metrics.jsonl` and TensorBoard events, one call a step that is logged.
@@ -45,13 +48,14 @@ class Metrics:
         return best_of(self._lines, name, among=among)
 
     def has(self, name: str) -> bool:
-        """Whether any line has a value of that name, step 0 included."""
-        return any(name in line for line in self._lines)
+        """Whether any line has a value of that name, step 0 included; see `best_of`."""
+        return any(name.removeprefix(LOWEST) in line for line in self._lines)
 
     def since_best(self, name: str) -> int:
         """How many values of ``name`` were logged after its best, none of them better."""
         best = self.best(name)
         begin = best[0] if best else 0
+        name = name.removeprefix(LOWEST)
         return sum(name in line and line["step"] > begin for line in self._lines)
 
     def close(self) -> None:
@@ -79,11 +83,13 @@ def best_of(
 
     Args:
       lines: of a `metrics.jsonl`.
-      name: of a logged value.
+      name: of a logged value; behind a minus sign it is the lowest that is best, as of a loss.
       among: only these steps, where given.
     """
+    sign = -1 if name.startswith(LOWEST) else 1
+    name = name.removeprefix(LOWEST)
     found = [
-        (line[name], -line["step"])
+        (sign * line[name], -line["step"])
         for line in lines
         if line["step"] > 0 and _is_number(line.get(name))
         if among is None or line["step"] in among
@@ -91,7 +97,7 @@ def best_of(
     if not found:
         return None
     value, step = max(found)
-    return -int(step), value
+    return -int(step), sign * value
 
 
 def _dumps(line: Mapping[str, float]) -> str:

@@ -30,7 +30,7 @@ MUST_BE_FINITE = ("loss", "grad_norm", "param_norm")
 class Cadence:
     """Every how many steps the run logs, evaluates and saves, and how many saves it keeps.
 
-    ``patience`` ends it after that many evaluations in a row without a higher monitored value;
+    ``patience`` ends it after that many evaluations in a row without a better monitored value;
     0 never does.
     """
 
@@ -48,11 +48,11 @@ class Outcome:
     state: TrainState
     step: int
     best_step: int
-    """Of the highest monitored value on validation; the last step where nothing is monitored."""
+    """Of the best monitored value on validation; the last step where nothing is monitored."""
     interrupted: bool
     """Stopped by SIGTERM and saved."""
     stopped_early: bool
-    """Ended, and saved, before the last step: the monitored value no longer rose."""
+    """Ended, and saved, before the last step: the monitored value got no better."""
 
 
 def train(
@@ -88,7 +88,8 @@ def train(
       workdir: `checkpoints/`, `metrics.jsonl` and events go there.
       cadence: when to log, evaluate and save.
       evaluate: held-out numbers of a state; called at step 0, every `eval_every`, and at the end.
-      monitor: names among them; the first that exists chooses the best step (highest).
+      monitor: names among them; the first that exists chooses the best step: the highest, or,
+        behind a minus sign, the lowest.
       preemption: asked after every step; a requested one is saved, and the loop ends.
 
     Raises:

@@ -37,6 +37,18 @@ def test_it_fires_after_that_many_evaluations_without_a_rise(whole):
     assert {path.name for path in (folder / "checkpoints").iterdir()} == {"4", "10"}
 
 
+def test_behind_a_minus_sign_the_lowest_is_best(tmp_path):
+    outcome = toys.train(
+        toys.Toy(),
+        epath.Path(tmp_path),
+        steps=12,
+        evaluate=lambda state: {"loss_there": -SCORES[int(state.step)]},
+        monitor=("-loss_there",),
+        patience=3,
+    )
+    assert (outcome.step, outcome.best_step, outcome.stopped_early) == (10, 4, True)
+
+
 @pytest.mark.parametrize("patience", [0, 4])
 def test_it_does_not_fire_without_patience_or_before_it_is_out(tmp_path, patience):
     outcome = toys.train(
