@@ -7,7 +7,7 @@ A config file has ``get_config(arg='')`` and reads ``arg`` with `parse_arg`::
 Reading a config costs nothing: no jax array is made and no data is touched.
 """
 
-from gazax.config import blocks, datasets
+from gazax.config import blocks, cooperative, datasets
 from gazax.config.arguments import (
     batch_spec,
     choose,
@@ -17,6 +17,7 @@ from gazax.config.arguments import (
     load_beside,
     of_run,
     parse_arg,
+    with_later_keys,
 )
 from gazax.config.command import JSON, check_json, override, run
 from gazax.typing import InputError
@@ -28,6 +29,7 @@ __all__ = [
     "blocks",
     "check_json",
     "choose",
+    "cooperative",
     "datasets",
     "did_you_mean",
     "flatten",
@@ -37,4 +39,5 @@ __all__ = [
     "override",
     "parse_arg",
     "run",
+    "with_later_keys",
 ]

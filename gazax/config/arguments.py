@@ -151,7 +151,23 @@ def of_run(folder: str) -> ConfigDict:
     if "stages" in found:
         stages = ", ".join(f"{folder}/{name}" for name in found["stages"])
         raise InputError(f"'{folder}' is a run of several stages; give one of them: {stages}.")
-    return ConfigDict(_with_tuples(found))
+    return ConfigDict(_with_tuples(with_later_keys(found)))
+
+
+LATER_KEYS = {
+    "data": {"protocol": "strict", "balanced": False},
+    "optim": {"schedule": "cosine"},
+    "train": {"cache_frozen": False},
+}
+"""Keys that configs of earlier versions lack, and what those did."""
+
+
+def with_later_keys(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A run's config as this version writes it; that of a run of several stages as it is."""
+    if "stages" in config:
+        return config
+    filled = {block: {**new, **config.get(block, {})} for block, new in LATER_KEYS.items()}
+    return {**config, **filled}
 
 
 def _with_tuples(tree: Any) -> Any:

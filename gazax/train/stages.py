@@ -92,6 +92,9 @@ def _combine(names: Sequence[str], workdir: epath.Path) -> dict[str, Any]:
     return {
         "stages": stages,
         "phantom_numbers": any(summary["phantom_numbers"] for summary in stages.values()),
+        "protocol": ", ".join(
+            dict.fromkeys(summary.get("protocol", "strict") for summary in stages.values())
+        ),
         "numbers": {
             f"{name}/{key}": value
             for name, summary in stages.items()

@@ -10,7 +10,7 @@ from typing import IO, Any
 from etils import epath
 
 import gazax
-from gazax.config import flatten
+from gazax.config import flatten, with_later_keys
 from gazax.train.files import write_text
 from gazax.typing import InputError
 
@@ -91,7 +91,9 @@ def check_claim(
     free = FREE_ON_RESUME + (WHERE_WEIGHTS_LIE if weights_fingerprint else ())
     differing = [
         text
-        for key, text in _differences(before["config"], config).items()
+        for key, text in _differences(
+            with_later_keys(before["config"]), with_later_keys(config)
+        ).items()
         if not key.startswith(free)
     ]
     if before["data_fingerprint"] != data_fingerprint:
