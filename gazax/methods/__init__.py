@@ -4,19 +4,36 @@ from typing import Any
 
 from gazax.config import choose
 from gazax.methods.base import Method
+from gazax.methods.fusion import Fusion
 from gazax.methods.gazat import GazAT
+from gazax.methods.saliency import Saliency
 from gazax.methods.segmentation import Segmentation
 from gazax.methods.simclr import SimCLR
 from gazax.methods.supervised import Supervised
+from gazax.methods.triplet import Triplet
 
 METHODS = {
+    "fusion": Fusion,
     "gazat": GazAT,
+    "saliency": Saliency,
     "segmentation": Segmentation,
     "simclr": SimCLR,
     "supervised": Supervised,
+    "triplet": Triplet,
 }
 
-__all__ = ["METHODS", "GazAT", "Method", "Segmentation", "SimCLR", "Supervised", "build"]
+__all__ = [
+    "METHODS",
+    "Fusion",
+    "GazAT",
+    "Method",
+    "Saliency",
+    "Segmentation",
+    "SimCLR",
+    "Supervised",
+    "Triplet",
+    "build",
+]
 
 
 def build(name: str, **kwargs: Any) -> Method:

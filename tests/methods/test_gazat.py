@@ -42,7 +42,7 @@ def loss_of(method, params, batch, rng):
 def test_unknown_method_is_refused_with_the_known_ones():
     with pytest.raises(InputError, match="did you mean 'gazat'"):
         build("gazatt")
-    assert list(METHODS) == ["gazat", "segmentation", "simclr", "supervised"]
+    assert list(METHODS) == sorted(METHODS)
 
 
 def test_total_is_the_weighted_sum_of_its_terms(rng):
