@@ -1,0 +1,110 @@
+"""What the frozen parts of a model make of each image, computed once and kept beside the records.
+
+A folder is keyed by all that the arrays depend on, and whole or not there at all (`cache`)::
+
+    frozen-<key>/frozen.json          what it was made of
+                 <name>.npy           [n, ...], by `index` of the data set
+"""
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from numpy.lib.format import open_memmap
+
+from gazax.data.cache import cache_folder, find_or_make, fingerprint
+from gazax.typing import Batch, InputError
+
+FACTS = "frozen.json"
+
+
+class FrozenFeatures:
+    """Rows by `index`, read from disk as they are wanted.
+
+    Args:
+      folder: of `make`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._arrays = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r").view(_dtype(dtype))
+            for name, dtype in json.loads((folder / FACTS).read_text())["dtypes"].items()
+        }
+
+    def attach(self, batch: Batch) -> Batch:
+        """An example, or a batch, with its rows as `cached`."""
+        rows: Any = {
+            name: np.asarray(array[batch["index"]]) for name, array in self._arrays.items()
+        }
+        return {**batch, "cached": rows}
+
+
+def make(
+    facts: Mapping[str, Any],
+    computed: Iterable[tuple[np.ndarray, Mapping[str, np.ndarray]]],
+    *,
+    images: int,
+    cache: str | None = None,
+) -> FrozenFeatures:
+    """The features that these facts lead to: found, or computed and kept.
+
+    Args:
+      facts: all that they depend on: weights, records, model; json types.
+      computed: index [b] and arrays [b, ...] by name, batch after batch, until every image was
+        there; asked only where nothing is found.
+      images: n of the data set.
+      cache: folder for prepared data; default $GAZAX_DATA, else the user's cache folder.
+
+    Raises:
+      InputError: there is no room for them.
+    """
+    folder = cache_folder(cache) / f"frozen-{fingerprint(dict(facts))}"
+
+    def fill(beside: Path) -> None:
+        arrays: dict[str, np.memmap] = {}
+        dtypes: dict[str, str] = {}
+        for index, found in computed:
+            for name, rows in found.items():
+                with _room(folder):
+                    if name not in arrays:
+                        dtypes[name] = rows.dtype.name
+                        arrays[name] = open_memmap(
+                            beside / f"{name}.npy",
+                            mode="w+",
+                            dtype=_stored(rows.dtype),
+                            shape=(images, *rows.shape[1:]),
+                        )
+                    arrays[name][index] = rows.view(_stored(rows.dtype))
+        with _room(folder):
+            for array in arrays.values():
+                array.flush()
+            (beside / FACTS).write_text(json.dumps({**facts, "dtypes": dtypes}, indent=2))
+
+    find_or_make(folder, fill)
+    return FrozenFeatures(folder)
+
+
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """Says of a write that failed what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"the frozen features cannot be written to {folder.parent} ({error}); make room, set "
+            "GAZAX_DATA to another folder, or compute them in each step: "
+            "--config.train.cache_frozen=False."
+        ) from error
+
+
+def _dtype(name: str) -> np.dtype:
+    return np.dtype(jnp.bfloat16) if name == "bfloat16" else np.dtype(name)
+
+
+def _stored(dtype: np.dtype) -> np.dtype:
+    """What a npy file can say: it does not know bfloat16."""
+    return np.dtype(np.uint16) if dtype == jnp.bfloat16 else dtype

@@ -1,0 +1,91 @@
+"""The frozen part of a run's model, computed once for all of its images."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from gazax import config as config_lib
+from gazax.data import frozen_features
+from gazax.data.frozen_features import FrozenFeatures
+from gazax.data.splits import SPLITS
+from gazax.eval.encode import walk
+from gazax.methods.base import Params, Precomputes, State
+from gazax.methods.views import is_undisturbed
+from gazax.train import freeze
+from gazax.train.sharding import replicated
+from gazax.typing import Batch, InputError
+
+if TYPE_CHECKING:
+    from gazax.experiment.run import Run
+
+VERSION = 1
+"""Of what is computed; a change of a model or of a method's `precompute` raises it."""
+
+
+def compute_frozen(run: "Run") -> FrozenFeatures:
+    """Found beside the records, or computed and kept there, for the weights at step 0.
+
+    Raises:
+      InputError: nothing of the method is frozen that could be computed once, the run begins with
+        no weights, or the images are disturbed in training.
+    """
+    config, method, source = run.config, run.method, run.source
+    key = "config.train.cache_frozen=True"
+    if not isinstance(method, Precomputes) or not method.freeze or source is None:
+        raise InputError(
+            f"{key} keeps what frozen, pretrained parts of a model make of the images: it is for "
+            "the methods saliency and fusion with config.freeze and config.init_from; take False."
+        )
+    if not is_undisturbed(config.views.standard.to_dict()):
+        raise InputError(
+            f"{key} is for images as they are, and config.views.standard disturbs them; take "
+            "False, or crop=(1.0,1.0) and 0 for the rest."
+        )
+    params, state = run.first  # what is frozen is the same at every step
+    _, frozen = freeze.split(params, method.freeze)
+    spec = config_lib.batch_spec(config)
+    if not jax.eval_shape(method.precompute, params, state, spec):
+        raise InputError(f"{key}: nothing of this model is the same in every step; take False.")
+    precompute = jax.jit(method.precompute, out_shardings=replicated(run.mesh))
+
+    def computed() -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        print("computing what the frozen parts give, once", flush=True)
+
+        def of_batch(batch: Batch) -> dict[str, jax.Array]:
+            return precompute(params, state, batch)
+
+        for name in SPLITS:
+            for batch, (found,) in walk(run.read(name), of_batch, mesh=run.mesh):
+                yield np.asarray(batch["index"]), found
+
+    settings = config.to_dict()
+    return frozen_features.make(
+        {
+            "version": VERSION,
+            "weights": _digest(frozen, state),
+            "records": run.records.content_hash,
+            "method": config.method.name,
+            "freeze": list(config.freeze),
+            "model": settings["model"],
+            "guide": settings["guide"],
+            "views": {key: settings["views"][key] for key in ("mean", "std")},
+            "backend": jax.default_backend(),
+        },
+        computed(),
+        images=len(run.records.image_ids),
+        cache=config.data.cache or None,
+    )
+
+
+def _digest(frozen: Params, state: State) -> str:
+    """Of the frozen parameters and of all statistics, by their names and their bytes."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(flatten_dict({"params": frozen, "state": state}, sep="/").items()):
+        array = np.asarray(leaf)
+        digest.update(f"{path} {array.dtype} {array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
