@@ -2,10 +2,10 @@
 
     python -m gazax.evaluate --workdir=DIR [--suite=representation,alignment,...]
 
-Suites: representation (linear probe, nearest neighbours, few labels), alignment (attention against
-gaze), downstream (classifier or segmentation, anomalies), interpretability (pointing), embedding
-(t-SNE). Each run of a staged workdir is measured. Numbers and what a report needs are left in
-DIR/evaluation.
+Suites: representation (linear probe, nearest neighbours, few labels), alignment (attention, or
+predicted saliency, against gaze), downstream (classifier or segmentation, anomalies),
+interpretability (pointing), embedding (t-SNE). Each run of a staged workdir is measured. Numbers
+and what a report needs are left in DIR/evaluation.
 
 A reader study's answers (`python -m gazax.report --reader_study` makes its page) need no workdir::
 

@@ -75,6 +75,7 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
 
     from gazax.eval.comparison import as_csv, as_dict, as_text, compare
     from gazax.eval.comparison_figure import Place, save_figure
+    from gazax.eval.report import caveats
     from gazax.train.files import write_text
     from gazax.train.workdir import write_json
 
@@ -88,7 +89,7 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
         for record in runs.values()
     }
     title = (
-        f"{'phantom numbers (simulated images and gaze), ' if sweep.phantom_numbers() else ''}"
+        f"{caveats(phantom=sweep.phantom_numbers(), protocol=sweep.protocol())}"
         f"{plan.split} split: {' or '.join(sorted(splits)) or 'nothing'}; "
         f"seeds {', '.join(map(str, plan.seeds))}"
     )
@@ -110,6 +111,7 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
         "title": title,
         "made": made,
         "phantom_numbers": sweep.phantom_numbers(),
+        "protocol": sweep.protocol(),
         "variants": as_dict(comparison),
         "notes": comparison.notes,
         "missing": missing,

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -9,15 +10,20 @@ from jax.sharding import Mesh
 
 from gazax.eval import classification
 from gazax.eval.classification import Statistic
-from gazax.eval.encode import Encoder, Split, walk
+from gazax.eval.encode import Encoder, OfBatch, Split, walk
 from gazax.eval.record import Part
 from gazax.eval.report import Numbers, TestReport, block
-from gazax.methods.base import Params, State
-from gazax.methods.supervised import Supervised
+from gazax.eval.saliency_prediction import PICTURE, make_saliency
+from gazax.methods.base import Classifies, Method, Params, PredictsSaliency, State
 from gazax.metrics.classification import ResampledRocAuc, accuracy, roc_auc
 from gazax.metrics.statistics import bootstrap_statistic
 from gazax.train.sharding import replicated
 from gazax.typing import Batch, InputError
+
+
+@runtime_checkable
+class ClassifyingMethod(Method, Classifies, Protocol):
+    """A method that can be trained, and classifies."""
 
 
 class ClassificationEvaluation:
@@ -40,7 +46,7 @@ class ClassificationEvaluation:
 
     def __init__(
         self,
-        method: Supervised,
+        method: ClassifyingMethod,
         *,
         train: Split,
         validation: Split,
@@ -52,7 +58,7 @@ class ClassificationEvaluation:
         self._label_names = tuple(label_names)
         check_labels(train.label, self._label_names, exclusive=self._exclusive)
         self._predict = make_predictor(method, mesh=mesh)
-        self._encoder = Encoder(method, mesh=mesh)
+        self._pictures = make_pictures(method, mesh=mesh)
         self._validation = validation
         self._prior = np.nanmean(self._known(train.label), axis=0, dtype=np.float64)
         self._seed = seed
@@ -78,8 +84,7 @@ class ClassificationEvaluation:
           test: the split that nothing was chosen on.
         """
         part = self.measure(trained, test)
-        pictures = {"attention": self._encoder.attention(*trained)}
-        return TestReport(part.numbers, part.table, pictures)
+        return TestReport(part.numbers, part.table, self._pictures(*trained))
 
     def probabilities(self, weights: tuple[Params, State], split: Split) -> np.ndarray:
         """[n, k] of a split's images, in its order."""
@@ -224,7 +229,7 @@ def check_labels(label: np.ndarray, label_names: Sequence[str], *, exclusive: bo
 
 
 def make_predictor(
-    method: Supervised, *, mesh: Mesh
+    method: Classifies, *, mesh: Mesh
 ) -> Callable[[Params, State, Iterable[Batch]], np.ndarray]:
     """A function from weights and batches to probabilities [n, k], compiled once for all calls."""
     predict = jax.jit(method.predict, out_shardings=replicated(mesh))
@@ -234,6 +239,42 @@ def make_predictor(
         return np.concatenate([found for _, (found,) in walk(batches, of_batch, mesh=mesh)])
 
     return run
+
+
+def make_explanation(method: Classifies, *, mesh: Mesh) -> Callable[[Params, State], OfBatch]:
+    """A function from weights to what explains the prediction for a batch on the devices.
+
+    Grad-CAM of each image's highest logit, [b, h, w]: its grid, bilinearly enlarged to the image.
+    """
+
+    @functools.partial(jax.jit, out_shardings=replicated(mesh))
+    def explain(params: Params, state: State, batch: Batch) -> jax.Array:
+        grid = method.explain(params, state, batch)
+        b, height, width, _ = batch["image"].shape
+        return jax.image.resize(grid, (b, height, width), "bilinear")
+
+    return lambda params, state: functools.partial(explain, params, state)
+
+
+def make_attention(method: ClassifyingMethod, *, mesh: Mesh) -> Callable[[Params, State], OfBatch]:
+    """A function from weights to where a classifier looks in a batch on the devices, [b, h, w].
+
+    What `Method.encode` says, but for a method whose `encode` gives predicted saliency: there it is
+    the evidence for the class, see `make_explanation`.
+    """
+    if isinstance(method, PredictsSaliency):
+        return make_explanation(method, mesh=mesh)
+    return Encoder(method, mesh=mesh).attention
+
+
+def make_pictures(
+    method: ClassifyingMethod, *, mesh: Mesh
+) -> Callable[[Params, State], dict[str, OfBatch]]:
+    """A function from weights to what can be laid over images: attention, and saliency if any."""
+    makers = {"attention": make_attention(method, mesh=mesh)}
+    if isinstance(method, PredictsSaliency):
+        makers[PICTURE] = make_saliency(method, mesh=mesh)
+    return lambda params, state: {name: make(params, state) for name, make in makers.items()}
 
 
 def _difference(one: Statistic, other: Statistic, rows: np.ndarray) -> float:

@@ -1,8 +1,8 @@
-"""A few images of a split with all that a page shows of them: gaze, attention and prediction."""
+"""A few images of a split with all that a page shows of them: gaze, maps and prediction."""
 
 import functools
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from etils import epath
@@ -17,7 +17,7 @@ def save_gallery(
     folder: epath.Path,
     split: Split,
     *,
-    attention: OfBatch,
+    maps: Mapping[str, OfBatch],
     probabilities: np.ndarray,
     label_names: Sequence[str],
     image_ids: Sequence[str],
@@ -28,14 +28,14 @@ def save_gallery(
     """One ``<number>.npz`` for each of the first images of a split, those with gaze before others.
 
     Each holds image [h, w] uint8, content [h, w] bool, gaze [h, w] (the map of all readers), reader
-    names [r] and maps [r, h, w], xy [f, 2] px, reader [f] (row of the names), attention [h, w],
-    probability [k], label [k], label_names [k], image_id. Without gaze there is no reader, r = 0
-    and f = 0, and gaze is zeros.
+    names [r] and maps [r, h, w], xy [f, 2] px, reader [f] (row of the names), each of the maps
+    [h, w] under its name, probability [k], label [k], label_names [k], image_id. Without gaze there
+    is no reader, r = 0 and f = 0, and gaze is zeros.
 
     Args:
       folder: taken over whole: what a former evaluation left there goes.
       split: whose images.
-      attention: from a batch on the devices to maps [b, h, w].
+      maps: ``attention``, ``saliency`` or both -> from a batch on the devices to maps [b, h, w].
       probabilities: [n, k] in the split's order; k can be 0.
       label_names: of the columns.
       image_ids: by `index`.
@@ -50,9 +50,9 @@ def save_gallery(
         return
     folder.mkdir()
     rows = {int(split.index[row]): (number, row) for number, row in enumerate(chosen)}
-    functions = (functools.partial(render_readers, mesh=mesh), attention)
+    functions = (functools.partial(render_readers, mesh=mesh), *maps.values())
     batches = batches_with(rows, split.batches())
-    for batch, looks, ((own, _), attended) in look(batches, *functions, mesh=mesh):
+    for batch, looks, ((own, _), *found) in look(batches, *functions, mesh=mesh):
         for place, seen in enumerate(looks):
             if seen.index not in rows:
                 continue
@@ -70,7 +70,7 @@ def save_gallery(
                     reader_gaze=own[place][slots],
                     xy=seen.xy,
                     reader=np.searchsorted(slots, seen.reader),
-                    attention=attended[place],
+                    **{name: one[place] for name, one in zip(maps, found, strict=True)},
                     probability=probabilities[row],
                     label=split.label[row],
                     label_names=np.array(label_names, dtype=str),

@@ -1,4 +1,4 @@
-"""Does the model look at what was found: its attention against boxes and masks.
+"""Does the model look at what was found: attention, or predicted saliency, against boxes and masks.
 
 The region of an image is the union of what is drawn of the labels that are present in it. A map
 points to it if its highest pixel lies inside (the pointing game), or by the share of the map that
@@ -46,7 +46,7 @@ def regions(batch: Batch, *, mesh: Mesh) -> dict[str, jax.Array]:
 
 def measure(
     split: Split,
-    attention: Mapping[str, OfBatch],
+    predicted: Mapping[str, OfBatch],
     *,
     mean_map: np.ndarray,
     mesh: Mesh,
@@ -55,18 +55,18 @@ def measure(
 ) -> Part:
     """Pointing game and energy inside, image by image, in one pass.
 
-    Rows: ``attention`` and what else is given, ``mean_map``, ``centre``, ``uniform``, and the gaze
-    map itself, ``gaze``, of the images that have one. Columns: ``pointing`` and ``energy`` against
-    boxes, ``pointing_mask`` and ``energy_mask`` against masks. An image in which nothing is drawn
-    of a present label is left out.
+    Rows: what is given (``attention``, ``attention_step_0``, ``saliency``), ``mean_map``,
+    ``centre``, ``uniform``, and the gaze map itself, ``gaze``, of the images that have one.
+    Columns: ``pointing`` and ``energy`` against boxes, ``pointing_mask`` and ``energy_mask``
+    against masks. An image in which nothing is drawn of a present label is left out.
 
     Args:
       split: with boxes, or masks in its batches, or both.
-      attention, mean_map, mesh, seed: see `gazax.eval.saliency.measure`.
+      predicted, mean_map, mesh, seed: see `gazax.eval.saliency.measure`.
       tolerance_px: how far from the region the highest pixel may lie, px.
     """
     values = Values(split.index)
-    functions = [functools.partial(regions, mesh=mesh), *attention.values()]
+    functions = [functools.partial(regions, mesh=mesh), *predicted.values()]
     for _, looks, (drawn, *found) in look(split.batches(), *functions, mesh=mesh):
         for row, seen in enumerate(looks):
             inside = {source: of_batch[row] & seen.content for source, of_batch in drawn.items()}
@@ -74,7 +74,7 @@ def measure(
             if not inside:
                 continue
             maps = {
-                **{name: of_batch[row] for name, of_batch in zip(attention, found, strict=True)},
+                **{name: of_batch[row] for name, of_batch in zip(predicted, found, strict=True)},
                 **baseline_maps(seen.content, mean_map=mean_map),
                 "uniform": np.ones(seen.content.shape),
                 **({"gaze": seen.gaze} if seen.has_gaze else {}),
@@ -91,8 +91,9 @@ def measure(
                     values.put(name, seen.index, named)
     if not values.rows:
         return Part({}, "pointing: skipped (nothing is drawn of a label that is present)")
+    differences = [(row, "mean_map") for row in ("attention", "saliency") if row in predicted]
     numbers = values.numbers(
-        split.patient, columns=tuple(COLUMNS), differences=[("attention", "mean_map")], seed=seed
+        split.patient, columns=tuple(COLUMNS), differences=differences, seed=seed
     )
     return Part(numbers, _table(numbers, values, tolerance_px), values.draws)
 
@@ -100,11 +101,13 @@ def measure(
 ROWS = {
     "attention": "attention, trained",
     "attention_step_0": "attention, step 0",
+    "saliency": "saliency, predicted",
     "gaze": "gaze map",
     "mean_map": "training-mean gaze map",
     "centre": "centred Gaussian",
     "uniform": "chance (uniform map)",
     "attention-mean_map": "trained - mean map",
+    "saliency-mean_map": "predicted - mean map",
 }
 COLUMNS = {
     "pointing": "pointing, boxes",

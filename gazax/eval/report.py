@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Protocol, runtime_checkable
 
+from gazax.config import choose
+from gazax.data.protocols import PROTOCOLS
 from gazax.eval.encode import OfBatch, Split
 from gazax.methods.base import Params, State
 from gazax.metrics.statistics import Interval
@@ -35,6 +37,30 @@ class Evaluation(Protocol):
     ) -> TestReport:
         """The numbers to report, of the chosen weights and, where it means something, of step 0."""
         ...
+
+
+def protocol_words(protocol: str) -> str:
+    """What has to be said of the numbers of a protocol; '' for 'strict'.
+
+    Raises:
+      InputError: there is no such protocol in `gazax.data.protocols`.
+    """
+    words = choose("config.data.protocol", protocol, PROTOCOLS)
+    return f"protocol '{protocol}': {words}" if words else ""
+
+
+def caveats(*, phantom: bool, protocol: str) -> str:
+    """What stands before the title of any table of a run, ending in a space; '' for most.
+
+    Args:
+      phantom: whether images and gaze are simulated.
+      protocol: as `protocol_words` takes it.
+    """
+    words = protocol_words(protocol)
+    return (
+        f"{'phantom numbers (simulated images and gaze), ' if phantom else ''}"
+        f"{f'{words}; ' if words else ''}"
+    )
 
 
 def cell(interval: Interval) -> str:

@@ -1,7 +1,9 @@
-"""Does the model look where people looked: its attention against held-out gaze.
+"""Does the model know where people looked: its maps against held-out gaze.
 
-Beside it stand what knows nothing of the image, and how well people agree among themselves. The
-rows of a table:
+The maps are its ``attention``, or, of a model that is trained to predict gaze, its ``saliency``.
+Beside them stand what knows nothing of the image, and how well people agree among themselves. The
+rows of a table of attention (those of saliency are called ``saliency`` where these are called
+``attention``):
 
 - ``attention``, ``attention_step_0``: of the trained weights and of those at step 0;
 - ``mean_map``: the mean gaze map of training; ``centre``: a centred Gaussian; ``uniform``: a
@@ -40,7 +42,9 @@ from gazax.metrics.saliency import (
 )
 
 METRICS = ("cc", "nss", "auc")
-"""Those followed during training."""
+"""Of attention, those followed during training."""
+SALIENCY_METRICS = ("kl", "cc", "sim", "nss", "auc")
+"""Of predicted saliency, those followed during training: the paper's three come first."""
 ALL_METRICS = (*METRICS, "auc_borji", "auc_shuffled", "information_gain", "sim", "kl")
 OF_DENSITIES = ("information_gain", "kl")
 """Those that ask how likely gaze is by a map, which makes no ceiling of other readers' gaze."""
@@ -80,10 +84,25 @@ def score(one: np.ndarray, seen: Look) -> dict[str, float]:
     }
 
 
+def score_saliency(one: np.ndarray, seen: Look) -> dict[str, float]:
+    """`score`, with SIM and KL (nats) of the map's density against the gaze's over the content.
+
+    Args:
+      one: [h, w], not negative, any scale.
+      seen: an image with gaze.
+    """
+    one, where = np.asarray(one, np.float64), seen.content
+    return {
+        **score(one, seen),
+        "sim": sim(one, seen.gaze, where=where),
+        "kl": kl(one, seen.gaze, where=where),
+    }
+
+
 def score_all(
     one: np.ndarray, seen: Look, *, other_xy: np.ndarray, mean_map: np.ndarray, seed: int
 ) -> dict[str, float]:
-    """`score` and the rest of `ALL_METRICS`.
+    """`score_saliency` and the rest of `ALL_METRICS`.
 
     Args:
       one: [h, w], not negative, any scale.
@@ -99,14 +118,13 @@ def score_all(
     def rng() -> np.random.Generator:
         return np.random.default_rng([seed, seen.index])
 
-    return {
-        **score(one, seen),
+    found = {
+        **score_saliency(one, seen),
         "auc_borji": auc_borji(one, seen.xy, rng=rng(), where=where),
         "auc_shuffled": auc_shuffled(one, seen.xy, other_xy, rng=rng(), where=where),
         "information_gain": information_gain(one, seen.xy, mean_map, where=where),
-        "sim": sim(one, seen.gaze, where=where),
-        "kl": kl(one, seen.gaze, where=where),
     }
+    return {name: found[name] for name in ALL_METRICS}
 
 
 class OtherFixations:
@@ -146,8 +164,9 @@ class OtherFixations:
 
 def measure(
     split: Split,
-    attention: Mapping[str, OfBatch],
+    predicted: Mapping[str, OfBatch],
     *,
+    subject: str = "attention",
     mean_map: np.ndarray,
     mesh: Mesh,
     seed: int,
@@ -157,8 +176,9 @@ def measure(
 
     Args:
       split: the images with gaze count.
-      attention: rows (``attention`` and, if wanted, ``attention_step_0``) -> from a batch on the
-        devices to maps [b, h, w], not negative; see `gazax.eval.encode.Encoder.attention`.
+      predicted: rows (the subject and, if wanted, that of step 0) -> from a batch on the devices
+        to maps [b, h, w], not negative; see `gazax.eval.encode.Encoder.attention`.
+      subject: what the maps are, ``attention`` or ``saliency``.
       mean_map: [h, w] mean gaze map of training.
       mesh: the devices.
       seed: of draws and bootstrap.
@@ -170,10 +190,10 @@ def measure(
       ``readers`` and to ``mean_map@readers`` are of images with two readers or more.
     """
     if not split.has_gaze.any():
-        return Part({}, "attention against gaze: skipped (no image of the split has gaze)")
+        return Part({}, f"{subject} against gaze: skipped (no image of the split has gaze)")
     others = OtherFixations(split, mesh=mesh, seed=seed)
     values = Values(split.index)
-    functions = [functools.partial(render_readers, mesh=mesh), *attention.values()]
+    functions = [functools.partial(render_readers, mesh=mesh), *predicted.values()]
     for _, looks, (reader_maps, *found) in look(split.batches(), *functions, mesh=mesh):
         for row, seen in enumerate(looks):
             if not seen.has_gaze:
@@ -182,7 +202,7 @@ def measure(
                 score_all, other_xy=others.of(seen.index), mean_map=mean_map, seed=seed
             )
             maps = {
-                **{name: of_batch[row] for name, of_batch in zip(attention, found, strict=True)},
+                **{name: of_batch[row] for name, of_batch in zip(predicted, found, strict=True)},
                 **baseline_maps(seen.content, mean_map=mean_map),
                 "uniform": np.ones(seen.content.shape),
             }
@@ -190,18 +210,19 @@ def measure(
                 values.put(name, seen.index, scores(one, seen))
             own, of_others = (of_batch[row] for of_batch in reader_maps)
             names = reader_names[seen.index] if reader_names is not None else ()
-            of_readers = _score_readers(maps, seen, own, of_others, scores, names)
+            of_readers = _score_readers(subject, maps, seen, own, of_others, scores, names)
             for name, found_in in of_readers.items():
                 values.put(name, seen.index, found_in)
-    rows = dict.fromkeys(("attention_step_0", "mean_map", "centre", "readers"))
-    differences = [("attention", other) for other in rows if other in values.rows]
+    rows = (f"{subject}_step_0", "mean_map", "centre", "readers")
+    differences = [(subject, other) for other in rows if other in values.rows]
     if "readers" in values.rows:
-        differences += [("attention@readers", row) for row in ("readers", "mean_map@readers")]
+        differences += [(f"{subject}@readers", row) for row in ("readers", "mean_map@readers")]
     numbers = values.numbers(split.patient, columns=ALL_METRICS, differences=differences, seed=seed)
-    return Part(numbers, _table(numbers, values), values.draws)
+    return Part(numbers, _table(subject, numbers, values), values.draws)
 
 
 def _score_readers(
+    subject: str,
     maps: Mapping[str, np.ndarray],
     seen: Look,
     own: np.ndarray,
@@ -211,14 +232,14 @@ def _score_readers(
 ) -> dict[str, dict[str, float]]:
     """The rows of single readers, if they have names, and of the ceiling, for one image.
 
-    ``maps`` has those of the rows ``attention`` and ``mean_map``; ``own`` and ``of_others`` are
+    ``maps`` has those of the rows of the subject and ``mean_map``; ``own`` and ``of_others`` are
     [r, h, w]: a reader's gaze map and that of all the others.
     """
     alone = [seen.of_reader(slot, own[slot]) for slot in seen.readers]
-    by_attention = [scores(maps["attention"], one) for one in alone]
+    predicted = [scores(maps[subject], one) for one in alone]
     rows = {
-        f"attention@{names[slot]}": found
-        for slot, found in zip(seen.readers, by_attention, strict=True)
+        f"{subject}@{names[slot]}": found
+        for slot, found in zip(seen.readers, predicted, strict=True)
         if names
     }
     if len(alone) > 1:
@@ -227,7 +248,7 @@ def _score_readers(
         ]
         ceiling = _mean(by_others)
         rows |= {
-            "attention@readers": _mean(by_attention),
+            f"{subject}@readers": _mean(predicted),
             "mean_map@readers": _mean([scores(maps["mean_map"], one) for one in alone]),
             "readers": {name: ceiling[name] for name in ceiling if name not in OF_DENSITIES},
         }
@@ -243,21 +264,26 @@ def _mean(scores: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return found
 
 
-ROWS = {
-    "attention": "attention, trained",
-    "attention_step_0": "attention, step 0",
-    "mean_map": "training-mean gaze map",
-    "centre": "centred Gaussian",
-    "uniform": "uniform map",
-    "attention-attention_step_0": "trained - step 0",
-    "attention-mean_map": "trained - mean map",
-    "attention-centre": "trained - centred Gaussian",
-    "readers": "each reader, by the others",
-    "attention@readers": "each reader, by attention",
-    "mean_map@readers": "each reader, by mean map",
-    "attention@readers-readers": "by attention - by the others",
-    "attention@readers-mean_map@readers": "by attention - by mean map",
-}
+def rows_of(subject: str) -> dict[str, str]:
+    """What a table of the subject calls its rows."""
+    trained = {"attention": "trained", "saliency": "predicted"}[subject]
+    return {
+        subject: f"{subject}, {trained}",
+        f"{subject}_step_0": f"{subject}, step 0",
+        "mean_map": "training-mean gaze map",
+        "centre": "centred Gaussian",
+        "uniform": "uniform map",
+        f"{subject}-{subject}_step_0": f"{trained} - step 0",
+        f"{subject}-mean_map": f"{trained} - mean map",
+        f"{subject}-centre": f"{trained} - centred Gaussian",
+        "readers": "each reader, by the others",
+        f"{subject}@readers": f"each reader, by {subject}",
+        "mean_map@readers": "each reader, by mean map",
+        f"{subject}@readers-readers": f"by {subject} - by the others",
+        f"{subject}@readers-mean_map@readers": f"by {subject} - by mean map",
+    }
+
+
 COLUMNS = {
     "cc": "CC",
     "nss": "NSS",
@@ -268,23 +294,30 @@ COLUMNS = {
     "sim": "SIM",
     "kl": "KL (nat)",
 }
-BLOCKS = (METRICS, ("auc_borji", "auc_shuffled", "information_gain"), ("sim", "kl"))
+BLOCKS = {
+    "attention": (METRICS, ("auc_borji", "auc_shuffled", "information_gain"), ("sim", "kl")),
+    "saliency": (
+        ("kl", "cc", "sim"),
+        ("nss", "auc", "auc_borji"),
+        ("auc_shuffled", "information_gain"),
+    ),
+}
+"""Three columns are what fits a line."""
 
 
-def _table(numbers: Numbers, values: Values) -> str:
-    """Blocks of three columns, which is what fits a line, and how many images they are of."""
+def _table(subject: str, numbers: Numbers, values: Values) -> str:
+    """The blocks of columns, and how many images they are of."""
+    rows = rows_of(subject)
     single = {
-        row: f"attention, {row.removeprefix('attention@')}"[:27]
+        row: f"{subject}, {row.removeprefix(f'{subject}@')}"[:27]
         for row in sorted(values.rows)
-        if row.startswith("attention@") and row not in ROWS
+        if row.startswith(f"{subject}@") and row not in rows
     }
     lines: list[str] = []
-    for columns in BLOCKS:
+    for columns in BLOCKS[subject]:
         titles = {column: COLUMNS[column] for column in columns}
-        lines += block(numbers, rows={**ROWS, **single}, columns=titles)
-    gaze, several = (
-        int((~np.isnan(values[f"{row}/cc"])).sum()) for row in ("attention", "readers")
-    )
+        lines += block(numbers, rows={**rows, **single}, columns=titles)
+    gaze, several = (int((~np.isnan(values[f"{row}/cc"])).sum()) for row in (subject, "readers"))
     lines.append("lower KL is better; information gain is that over the training-mean gaze map")
     lines.append(f"images with gaze: {gaze}; with that of two readers or more: {several}")
     if several:

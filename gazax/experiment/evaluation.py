@@ -10,16 +10,16 @@ from etils import epath
 from gazax.eval import anomaly, embedding, pointing, representation, saliency
 from gazax.eval.encode import Encoder, OfBatch, Split
 from gazax.eval.features import Examples, Features, exclude_each_other
-from gazax.eval.finetune import ClassificationEvaluation
+from gazax.eval.finetune import ClassificationEvaluation, ClassifyingMethod, make_attention
 from gazax.eval.gallery import save_gallery
 from gazax.eval.probe import choose_probe
 from gazax.eval.record import Part, Record
+from gazax.eval.saliency_prediction import SUBJECT, make_saliency
 from gazax.eval.segmentation import SegmentationEvaluation
 from gazax.experiment import results
 from gazax.experiment.run import Run
-from gazax.methods.base import Params, State
+from gazax.methods.base import Params, PredictsSaliency, State
 from gazax.methods.segmentation import Segmentation
-from gazax.methods.supervised import Supervised
 
 SEED = 0
 """Of few-shot draws, of the random points of AUCs and of every bootstrap: the same for every run,
@@ -64,7 +64,7 @@ class Evaluation:
             save_gallery=functools.partial(
                 save_gallery,
                 split=self._measured,
-                attention=self._encoder.attention(*self._weights.both),
+                maps=self._pictures,
                 probabilities=self._probabilities,
                 label_names=self._labels,
                 image_ids=self._run.records.image_ids,
@@ -85,6 +85,7 @@ class Evaluation:
         split = self._measured
         return {
             "split": self._split_name,
+            "protocol": self._run.records.protocol,
             "step": self._weights.step,
             "weights": self._weights.identity,
             "phantom_numbers": self._run.config.data.name == "phantom",
@@ -154,11 +155,37 @@ class Evaluation:
         return self._run.untrained
 
     @functools.cached_property
-    def _maps(self) -> dict[str, OfBatch]:
-        maps = {"attention": self._encoder.attention(*self._weights.both)}
+    def _attention(self) -> dict[str, OfBatch]:
+        """Where the model looks, and where it looked at step 0; {} if it only predicts gaze.
+
+        The two parts of a method that does both are kept apart: what its class is judged by is its
+        attention, and where it expects people to look its saliency.
+        """
+        method = self._run.method
+        if isinstance(method, PredictsSaliency):
+            if not isinstance(method, ClassifyingMethod):
+                return {}
+            attention = make_attention(method, mesh=self._run.mesh)
+        else:
+            attention = self._encoder.attention
+        maps = {"attention": attention(*self._weights.both)}
         if first := self._untrained:
-            maps["attention_step_0"] = self._encoder.attention(*first)
+            maps["attention_step_0"] = attention(*first)
         return maps
+
+    @functools.cached_property
+    def _saliency(self) -> dict[str, OfBatch]:
+        """Where the model expects people to look; {} if it is not trained to."""
+        method = self._run.method
+        if not isinstance(method, PredictsSaliency):
+            return {}
+        return {SUBJECT: make_saliency(method, mesh=self._run.mesh)(*self._weights.both)}
+
+    @property
+    def _pictures(self) -> dict[str, OfBatch]:
+        """Of the trained weights."""
+        trained = {name: one for name, one in self._attention.items() if name == "attention"}
+        return trained | self._saliency
 
     @property
     def _reader_names(self) -> list[tuple[str, ...]]:
@@ -173,7 +200,7 @@ class Evaluation:
     def _classification(self) -> ClassificationEvaluation | None:
         """How a classifier is measured; None for another method."""
         method = self._run.method
-        if not isinstance(method, Supervised):
+        if not isinstance(method, ClassifyingMethod):
             return None
         return ClassificationEvaluation(
             method,
@@ -211,10 +238,11 @@ class Evaluation:
         return representation.measure(self._features, seed=SEED, untrained=untrained)
 
     def alignment(self) -> Part:
-        """Attention against gaze, beside its baselines and the readers' agreement."""
+        """Attention or predicted saliency against gaze, with baselines and readers' agreement."""
         return saliency.measure(
             self._measured,
-            self._maps,
+            self._saliency or self._attention,
+            subject=SUBJECT if self._saliency else "attention",
             mean_map=self._mean_map,
             mesh=self._run.mesh,
             seed=SEED,
@@ -252,10 +280,10 @@ class Evaluation:
         return _join(found)
 
     def interpretability(self) -> Part:
-        """Attention against what is drawn of the findings."""
+        """Attention and predicted saliency against what is drawn of the findings."""
         return pointing.measure(
             self._measured,
-            self._maps,
+            self._attention | self._saliency,
             mean_map=self._mean_map,
             mesh=self._run.mesh,
             seed=SEED,

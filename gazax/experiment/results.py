@@ -8,6 +8,7 @@ from etils import epath
 
 from gazax.eval import embedding
 from gazax.eval.record import Part, Record
+from gazax.eval.report import caveats
 from gazax.train import workdir
 from gazax.typing import InputError
 
@@ -35,11 +36,9 @@ def make_folder(workdir_folder: epath.Path, split: str) -> epath.Path:
 
 def title(summary: Mapping[str, Any]) -> str:
     """What the tables are of, from what stands in numbers.json beside the suites."""
-    phantom = ""
-    if summary["phantom_numbers"]:
-        phantom = "phantom numbers (simulated images and gaze), "
+    before = caveats(phantom=summary["phantom_numbers"], protocol=summary["protocol"])
     return (
-        f"{phantom}{summary['split']} split: {summary['images']} images of {summary['patients']} "
+        f"{before}{summary['split']} split: {summary['images']} images of {summary['patients']} "
         f"patients, step {summary['step']}, 95 % intervals over patients"
     )
 

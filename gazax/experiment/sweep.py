@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from etils import epath
@@ -136,8 +136,17 @@ class Sweep:
 
     def phantom_numbers(self) -> bool:
         """Whether any evaluated run was made with simulated images and gaze."""
+        return any(numbers["phantom_numbers"] for numbers in self._numbers())
+
+    def protocol(self) -> str:
+        """How the images of the evaluated runs were split; 'paper' if those of any were so."""
+        found = {numbers.get("protocol", "strict") for numbers in self._numbers()}
+        return next((name for name in found if name != "strict"), "strict")
+
+    def _numbers(self) -> Iterator[dict[str, Any]]:
+        """What evaluation says of every run that is evaluated."""
         found = (_read(self._evaluation(run) / NUMBERS) for run in self._plan.runs)
-        return any(numbers["phantom_numbers"] for numbers in found if numbers)
+        return (numbers for numbers in found if numbers)
 
     def missing(self) -> dict[str, str]:
         """``variant, seed`` -> why it has no numbers, of every run of the plan that has none."""

@@ -11,7 +11,7 @@ from gazax.page.remarks import suite_remarks
 from gazax.page.runs import Run, image_groups
 from gazax.page.settings import settings_table
 from gazax.page.sweep import SweepTable, sweep_parts
-from gazax.page.tables import SUITES, Compared, suite_tables, suites_of
+from gazax.page.tables import Compared, suite_tables, suite_title, suites_of
 
 
 def report_page(
@@ -43,7 +43,7 @@ def report_page(
         parts += _of_runs(runs, reference, groups, compared, notes, images)
     title = _title(runs, sweep)
     links = "".join(f'<li><a href="#{anchor}">{escape(name)}</a></li>' for anchor, name, _ in parts)
-    top = [f"<h1>{escape(title)}</h1>", *_phantoms(runs, sweep)]
+    top = [f"<h1>{escape(title)}</h1>", *_phantoms(runs, sweep), *_caveats(runs, sweep)]
     if runs:
         top.append(html.paragraph(_summary(runs, reference, groups), kind="lead"))
     if len(parts) > 1:
@@ -87,6 +87,19 @@ def _phantoms(runs: Sequence[Run], sweep: SweepTable | None) -> list[str]:
     ]
 
 
+def _caveats(runs: Sequence[Run], sweep: SweepTable | None) -> list[str]:
+    """A banner for what each protocol makes of the numbers of some runs, and of which."""
+    said = [(words, f"sweep {sweep.name}") for words in sweep.caveats] if sweep else []
+    said += [(run.caveat, run.name) for run in runs if run.caveat]
+    found: dict[str, list[str]] = {}
+    for words, name in said:
+        found.setdefault(words, []).append(name)
+    return [
+        html.banner(f"{text[:1].upper()}{text[1:]} ({', '.join(names)}).")
+        for text, names in found.items()
+    ]
+
+
 def _of_runs(
     runs: Sequence[Run],
     reference: str,
@@ -121,11 +134,11 @@ def _summary(runs: Sequence[Run], reference: str, groups: Sequence[int]) -> str:
     first = next(run for run in runs if run.name == reference)
     found = first.evaluation
     same = len(set(groups)) == 1
+    apart = "" if first.caveat else " that took no part in training"
     text = (
         f"{'The run' if len(runs) == 1 else f'{len(runs)} runs'} on the test split"
         f"{'' if same else f' (of {reference})'}: {found['images']} images of "
-        f"{found['patients']} patients that took no part in training. Brackets hold 95 % intervals "
-        "over patients."
+        f"{found['patients']} patients{apart}. Brackets hold 95 % intervals over patients."
     )
     if len(runs) > 1:
         text += f" Every run is compared with {reference}, image by image."
@@ -187,7 +200,7 @@ def _numbers(
             )
         )
     for suite in suites_of(runs):
-        parts.append(f"<h3>{escape(SUITES.get(suite, suite))}</h3>")
+        parts.append(f"<h3>{escape(suite_title(suite, runs))}</h3>")
         parts += suite_tables(suite, runs, reference, compared)
         parts += suite_remarks(suite, runs)
     return parts

@@ -1,4 +1,4 @@
-"""Single images: what people looked at, what each model attends to, and what it says."""
+"""Single images: what people looked at, the maps of each model, and what it says."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,12 @@ from html import escape
 import numpy as np
 
 from gazax.page import html, pictures, plots
+from gazax.page.names import row_title
 from gazax.page.runs import Case, Run
 
 
 def gallery(runs: Sequence[Run], groups: Sequence[int]) -> list[str]:
-    """A block an image: the image, gaze if any, and the attention and prediction of each run.
+    """A block an image: the image, gaze if any, and the maps and prediction of each run.
 
     Args:
       runs: those of the same images stand side by side.
@@ -62,10 +63,12 @@ def _case(
         everyone = _map(case, case.gaze, f"gaze map of all readers on {what}")
         panels.append(_panel(everyone, case, _named("gaze of all", case, case.gaze)))
     for run, own in shown:
-        layers = _map(own, own.attention, f"attention of {run.name} on {what}")
         other = "" if np.array_equal(own.image, case.image) else pictures.grey(own.image)
-        caption = _named(f"attention: {run.name}", own, own.attention)
-        panels.append(_panel(layers, own, caption, image=other))
+        for row, one in own.maps.items():
+            title = row_title(row).lower()
+            layers = _map(own, one, f"{title} of {run.name} on {what}")
+            caption = _named(f"{title}: {run.name}", own, one)
+            panels.append(_panel(layers, own, caption, image=other))
     heading = f'<h3 id="case-{number}">{escape(image_id)}</h3>'
     return (
         f'<article class="case" aria-labelledby="case-{number}" style="{pictures.over(address)}">\n'

@@ -23,27 +23,30 @@ ROWS = {
     "anomaly_knn": "Anomaly, k nearest normals",
     "attention": "Attention",
     "attention_step_0": "Attention, untrained",
+    "saliency": "Predicted saliency",
     "mean_map": "training-mean gaze map",
     "centre": "centred Gaussian",
     "uniform": "uniform map",
     "readers": "other readers (ceiling)",
     "gaze": "gaze itself",
 }
+OF_MAPS = ("attention", "saliency")
+"""Rows of a model's maps, which are held against gaze or findings."""
 BASELINES = {
-    "probe_step_0": "probe",
-    "knn_step_0": "knn",
-    "few_shot_1_step_0": "few_shot_1",
-    "few_shot_10_step_0": "few_shot_10",
-    "prior": "classifier",
-    "mean_mask": "segmentation",
-    "attention_step_0": "attention",
-    "mean_map": "attention",
-    "centre": "attention",
-    "uniform": "attention",
-    "readers": "attention",
-    "gaze": "attention",
+    "probe_step_0": ("probe",),
+    "knn_step_0": ("knn",),
+    "few_shot_1_step_0": ("few_shot_1",),
+    "few_shot_10_step_0": ("few_shot_10",),
+    "prior": ("classifier",),
+    "mean_mask": ("segmentation",),
+    "attention_step_0": ("attention",),
+    "mean_map": OF_MAPS,
+    "centre": OF_MAPS,
+    "uniform": OF_MAPS,
+    "readers": OF_MAPS,
+    "gaze": OF_MAPS,
 }
-"""Rows that no training has a part in, and the row that each stands beside."""
+"""Rows that no training has a part in, and those that each stands beside."""
 COLUMNS = {
     "accuracy": "Accuracy",
     "f1_macro": "F1, macro",

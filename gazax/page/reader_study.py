@@ -19,9 +19,10 @@ _TOKEN = 12  # hex digits
 def make_study(runs: Sequence[Run], *, seed: int) -> tuple[str, dict[str, Any]]:
     """The rating page and the key that says what its heat maps are.
 
-    Each image with gaze that every run set aside is shown with the attention of each run and with
-    the gaze of its readers, all in the same colours on their own scale, in an order drawn anew for
-    each image. The page knows the heat maps by random tokens only.
+    Each image with gaze that every run set aside is shown with a map of each run (the gaze that it
+    predicts, or else its attention) and with the gaze of its readers, all in the same colours on
+    their own scale, in an order drawn anew for each image. The page knows the heat maps by random
+    tokens only.
 
     Args:
       runs: of the same test images.
@@ -52,7 +53,7 @@ def make_study(runs: Sequence[Run], *, seed: int) -> tuple[str, dict[str, Any]]:
         patient = str(patients.get(str(image_id), image_id))
         key["cases"][case_token] = {"image_id": str(image_id), "patient": patient}
         gaze = next(own.gaze for own in of_runs if own.has_gaze)
-        heats = [own.attention for own in of_runs] + [gaze]
+        heats = [own.answer for own in of_runs] + [gaze]
         overlays = []
         for place in rng.permutation(len(systems)):
             system = list(systems)[place]
@@ -91,7 +92,7 @@ def _common_cases(runs: Sequence[Run]) -> dict[str, list[Case]]:
         which = "the image" if count == 1 else f"any of the {count} images"
         raise InputError(
             f"nobody's gaze is known on {which} that every run set aside, and a reader study "
-            "shows it beside the attention; if other test images have gaze, evaluate the runs "
+            "shows it beside the maps; if other test images have gaze, evaluate the runs "
             "with a larger --gallery=NUMBER."
         )
     for image_id in common:

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ from etils import epath
 from gazax.config import flatten
 from gazax.eval.measured import IncomparableError, check_images
 from gazax.eval.record import DAMAGE, Record
+from gazax.eval.report import protocol_words
+from gazax.page.names import OF_MAPS
 from gazax.train.logging import read_metrics
 from gazax.train.workdir import read_config
 from gazax.typing import InputError
@@ -33,7 +35,7 @@ class Case:
       reader_gaze: [r, h, w].
       xy: [f, 2] fixations, px.
       reader: [f] rows of ``reader_names``.
-      attention: [h, w] of the model.
+      maps: [h, w] of the model: ``attention``, ``saliency`` (the gaze that it predicts), or both.
       probability: [k] by the model.
       label: [k] 1, 0 or NaN.
       label_names: [k].
@@ -47,7 +49,7 @@ class Case:
     reader_gaze: np.ndarray
     xy: np.ndarray
     reader: np.ndarray
-    attention: np.ndarray
+    maps: Mapping[str, np.ndarray]
     probability: np.ndarray
     label: np.ndarray
     label_names: np.ndarray
@@ -57,6 +59,11 @@ class Case:
     def size(self) -> tuple[int, int]:
         """(h, w)."""
         return self.image.shape[0], self.image.shape[1]
+
+    @property
+    def answer(self) -> np.ndarray:
+        """[h, w]: which of the maps stands for gaze: the prediction, if there is one."""
+        return self.maps["saliency" if "saliency" in self.maps else "attention"]
 
     @property
     def has_gaze(self) -> bool:
@@ -90,6 +97,16 @@ class Run:
     def phantom(self) -> bool:
         """Whether its images are simulated."""
         return bool(self.evaluation["phantom_numbers"])
+
+    @property
+    def protocol(self) -> str:
+        """How its images were split; evaluations of before say nothing, and were strict."""
+        return self.evaluation.get("protocol", "strict")
+
+    @property
+    def caveat(self) -> str:
+        """What its protocol makes of its numbers; '' = they are what they look like."""
+        return protocol_words(self.protocol)
 
     def cases(self) -> list[Case]:
         """The images that its evaluation set aside to be looked at, in order."""
@@ -209,10 +226,13 @@ def json_object(path: epath.Path) -> dict[str, Any]:
 
 
 def _read_case(path: epath.Path) -> Case:
-    names = [field.name for field in dataclasses.fields(Case)]
+    names = [field.name for field in dataclasses.fields(Case) if field.name != "maps"]
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
             arrays = {name: found[name] for name in names}
+            maps = {name: found[name] for name in OF_MAPS if name in found}
+        if not maps:
+            raise KeyError("no map of the model is in it")
     except DAMAGE as error:
         raise InputError(f"'{path}' is damaged ({error}); evaluate its run again.") from None
-    return Case(**arrays | {"image_id": str(arrays["image_id"])})
+    return Case(**arrays | {"image_id": str(arrays["image_id"])}, maps=maps)

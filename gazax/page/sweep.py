@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 from etils import epath
 
 from gazax.eval.comparison import Row
+from gazax.eval.report import PROTOCOLS, protocol_words
 from gazax.page import html
 from gazax.page.names import column_title, row_title, split_name
 from gazax.page.runs import json_object
@@ -41,6 +42,12 @@ class SweepTable:
         """Whether any of its images are simulated."""
         said = "phantom numbers" in self.found["title"]  # all that tables of before have
         return said or bool(self.found.get("phantom_numbers"))
+
+    @property
+    def caveats(self) -> list[str]:
+        """What the protocols of its runs make of its numbers, as its title says it."""
+        known = filter(None, map(protocol_words, PROTOCOLS))
+        return [words for words in known if words in self.found["title"]]
 
 
 def load_sweep(given: str) -> SweepTable:

@@ -11,6 +11,7 @@ from gazax.page import html
 from gazax.page.names import (
     BASELINES,
     COLUMNS,
+    OF_MAPS,
     OF_ONE_LABEL,
     column_title,
     difference_of,
@@ -26,7 +27,7 @@ from gazax.page.runs import Run, same_images
 
 SUITES = {
     "representation": "Representation: frozen features",
-    "alignment": "Attention against gaze",
+    "alignment": "Maps against gaze",
     "downstream": "Downstream tasks",
     "interpretability": "Interpretability",
     "embedding": "Embedding",
@@ -34,6 +35,15 @@ SUITES = {
 
 Compared = Mapping[tuple[str, str, str], comparison.Row]
 """(suite, run, ``row/column``) -> its difference from the reference."""
+
+
+def suite_title(suite: str, runs: Sequence[Run]) -> str:
+    """What the page calls a suite, by what its runs have in it."""
+    found = [row for row in OF_MAPS if row in _rows(suite, runs)]
+    if suite != "alignment" or not found:
+        return SUITES.get(suite, suite)
+    title = " and ".join(map(row_title, found))
+    return f"{title[:1]}{title[1:].lower()} against gaze"
 
 
 def suite_tables(suite: str, runs: Sequence[Run], reference: str, compared: Compared) -> list[str]:
@@ -51,12 +61,12 @@ def suite_tables(suite: str, runs: Sequence[Run], reference: str, compared: Comp
     own = [run for run in runs if suite in run.evaluation["suites"]]
     rows = _rows(suite, own)
     heads = [row for row in rows if not is_baseline(row) and not reader_of(row)]
-    heads += [row for row in rows if is_baseline(row) and BASELINES[_base(row)] not in heads]
+    heads += [row for row in rows if is_baseline(row) and not {*BASELINES[_base(row)]} & {*heads}]
     tables: list[str] = []
     within: list[str] = []
     for head in heads:
         of_reader = [row for row in rows if reader_of(row) and row.startswith(f"{head}@")]
-        beside = [row for row in rows if is_baseline(row) and BASELINES[_base(row)] == head]
+        beside = [row for row in rows if is_baseline(row) and head in BASELINES[_base(row)]]
         members = (head, *of_reader, *beside)
         found = list(dict.fromkeys(c for row in members for c in _columns(suite, row, own)))
         columns = _known_first(map(_shown_in, found))
@@ -214,6 +224,8 @@ def _lines(
         heading = html.breakable(run.name)
         if run.name == marked:
             heading += ' <span class="tag">reference</span>'
+        if run.caveat:
+            heading += f' <span class="tag">protocol {escape(run.protocol)}</span>'
         numbers = _numbers(run, suite)
         names = {name: f"{row}/{name}" for name in columns}
         cells = [

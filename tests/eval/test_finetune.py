@@ -1,10 +1,14 @@
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from gazax.eval.encode import load_split, walk
 from gazax.eval.finetune import ClassificationEvaluation, make_predictor
+from gazax.methods.supervised import Supervised
 from gazax.train import sharding
 from gazax.typing import InputError
 from tests.batches import tiny_batch
@@ -124,6 +128,37 @@ def test_numbers_of_classes_are_scikit_learns(of_classes, weights, load, mesh):
         assert words in report.table
     _, (attention,) = next(walk(test.batches(), report.pictures["attention"], mesh=mesh))
     assert attention.shape == (4, 32, 32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Both(Supervised):
+    """Classifies, and predicts gaze on the row of pixels that tells the image's first pixel."""
+
+    def encode(self, params, state, batch):
+        return super().encode(params, state, batch)[0], self.saliency(params, state, batch)
+
+    def explain(self, params, state, batch):
+        """On a grid of 2 x 2, all in one corner."""
+        return jnp.tile(jnp.array([[1.0, 0.0], [0.0, 0.0]])[None], (len(batch["image"]), 1, 1))
+
+    def saliency(self, params, state, batch):
+        _, height, width, _ = batch["image"].shape
+        rows = jax.nn.one_hot(batch["image"][:, 0, 0, 0] % height, height) / width
+        return jnp.tile(rows[:, :, None], (1, 1, width))
+
+
+def test_who_predicts_gaze_too_shows_it_and_the_evidence_for_the_class(weights, load, mesh):
+    method = Both(**vars(MULTICLASS))
+    test = load(exclusive(20, 3), seed=3)
+    report = evaluation(method, load, mesh, exclusive).on_test(weights, weights, test)
+    assert list(report.pictures) == ["attention", "saliency, predicted"]
+    batch, (evidence, saliency) = next(walk(test.batches(), *report.pictures.values(), mesh=mesh))
+    assert evidence.shape == saliency.shape == (4, 32, 32)
+    # The corner of the grid, enlarged: whole about it, and nothing in the opposite one.
+    np.testing.assert_allclose(evidence[0, [0, 7, 31], [0, 7, 31]], [1, 1, 0], atol=0.05)
+    np.testing.assert_allclose(saliency.sum(axis=(1, 2)), 1, rtol=1e-6)
+    rows = saliency.sum(axis=2).argmax(axis=1)
+    np.testing.assert_array_equal(rows, np.asarray(batch["image"])[:, 0, 0, 0] % 32)
 
 
 def test_thresholds_of_labels_come_from_validation(of_labels, weights, load, mesh):

@@ -63,13 +63,13 @@ def save(tmp_path, mesh):
         seen.append(batch["index"].tolist())
         return batch["image"][..., 0] / 255
 
-    def save(count, split=split):
+    def save(count, split=split, **more):
         seen.clear()
         folder = epath.Path(tmp_path) / "gallery"
         save_gallery(
             folder,
             split,
-            attention=attention,
+            maps={"attention": attention, **more},
             probabilities=np.arange(30).reshape(10, 3) / 30,
             label_names=NAMES,
             image_ids=[f"image_{i}" for i in range(12)],
@@ -116,6 +116,13 @@ def test_the_first_images_with_gaze_are_kept_whole(save):
         np.testing.assert_allclose(case["probability"], np.arange(3 * index, 3 * index + 3) / 30)
         assert case["label_names"].tolist() == list(NAMES)
     assert seen == [[0, 1, 2, 3], [4, 5, 6, 7]]  # the last batch is not asked for
+
+
+def test_each_map_is_kept_under_its_name(save):
+    found = cases(save(6, saliency=lambda batch: jnp.square(batch["image"][..., 0] / 255))[0])
+    for case in found:
+        assert case.keys() == KEYS | {"saliency"}
+        np.testing.assert_allclose(case["saliency"], case["attention"] ** 2, atol=1e-6)
 
 
 def test_maps_and_fixations_are_those_of_the_named_reader(save):

@@ -106,6 +106,16 @@ def test_numbers_are_means_and_the_difference_is_paired(part):
     assert "images with a mask: 2; tolerance 0 px" in lines
 
 
+def test_predicted_saliency_is_a_row_of_its_own(mesh, mean_map, part):
+    maps = {"attention": lambda batch: 1 - attention(batch), "saliency": attention}
+    found = measure(load(mesh), maps, mean_map=mean_map, mesh=mesh, seed=0)
+    for column in ("pointing", "energy", "pointing_mask", "energy_mask"):
+        assert known(found, f"saliency/{column}") == known(part, f"attention/{column}")
+        difference = found.numbers[f"saliency-mean_map/{column}"]
+        assert difference == part.numbers[f"attention-mean_map/{column}"]
+    assert "saliency, predicted" in found.table
+
+
 def test_tolerance_is_the_distance_to_the_region(mesh, mean_map):
     # From the centre of column 18 to that of column 15, the box's last, there are 3 px.
     for tolerance, hit in ((2.5, 0), (3.0, 1)):

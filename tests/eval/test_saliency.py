@@ -279,6 +279,24 @@ def test_without_names_there_are_no_rows_of_single_readers(part, split, mesh, me
         np.testing.assert_array_equal(values, part.values[name])
 
 
+def test_saliency_is_measured_as_attention_is_under_other_names(part, split, mesh, mean_map):
+    maps = {"saliency": jax.jit(attention), "saliency_step_0": functools.partial(render, mesh=mesh)}
+    found = measure(
+        split,
+        maps,
+        subject="saliency",
+        mean_map=mean_map,
+        mesh=mesh,
+        seed=0,
+        reader_names=NAMES,
+    )
+    assert found.numbers == {k.replace("attention", "saliency"): v for k, v in part.numbers.items()}
+    assert found.values.keys() == {k.replace("attention", "saliency") for k in part.values}
+    assert "saliency, bob" in found.table
+    assert "attention" not in found.table
+    assert max(map(len, found.table.splitlines())) <= 100
+
+
 def test_without_gaze_there_is_nothing_to_say(mesh, mean_map):
     empty = load_split(
         lambda: batches(has_gaze=np.zeros(12, bool)), patient_ids=PATIENTS, mesh=mesh

@@ -64,6 +64,21 @@ def test_phantom_numbers_are_called_so(page, runs):
     assert "Phantom" not in none
 
 
+def test_numbers_of_another_protocol_are_called_so(tmp_path):
+    folders = [make_workdir(tmp_path / name, gallery=0) for name in ("a", "b")]
+    runs = load_runs([str(one) for one in folders])
+    apart = "patients that took no part in training"
+    runs[0].evaluation["protocol"] = "strict"
+    page = text_of(report_page(runs, "a", {}, [], images=False))
+    assert "protocol" not in page.lower()
+    assert apart in page
+    runs[0].evaluation["protocol"] = "paper"
+    page = text_of(report_page(runs, "a", {}, [], images=False))
+    said = "Protocol 'paper': images drawn at random, chosen on the test images themselves (a)."
+    assert said in page.replace("&#x27;", "'")
+    assert apart not in page
+
+
 def test_only_keys_that_differ_are_shown(page):
     shown = text_of(section(page, "differs"))
     assert "method.alpha 1.0 0.0 1.0" in shown
@@ -163,6 +178,22 @@ def test_an_image_is_shown_with_every_reader_and_every_run_of_its_data(page):
     ]
     assert case.count("<circle") == 12
     assert "● present" in case
+
+
+def test_every_map_of_a_model_is_shown_under_its_name(tmp_path):
+    folder = make_workdir(tmp_path / "run", gallery=1, gaze=False)
+    path = folder / "evaluation" / "gallery" / "0.npz"
+    case = dict(np.load(path))
+    for maps, expected in {
+        ("attention", "saliency"): ["attention: run", "predicted saliency: run (constant)"],
+        ("saliency",): ["predicted saliency: run (constant)"],
+    }.items():
+        kept = {name: one for name, one in case.items() if name != "attention"}
+        found = {"attention": case["attention"], "saliency": np.ones_like(case["attention"])}
+        np.savez(path, **kept, **{name: found[name] for name in maps})
+        page = report_page(load_runs([str(folder)]), "run", {}, [], images=True)
+        captions = re.findall("<figcaption>(.*?)</figcaption>", section(page, "gallery"))
+        assert captions == ["image", *expected]
 
 
 def test_an_image_is_in_the_page_once(page):

@@ -16,6 +16,7 @@ MINUS = "\N{MINUS SIGN}"
             f"k nearest neighbours {MINUS} k nearest neighbours, untrained features",
         ),
         ("attention@readers", "Attention against each reader alone"),
+        ("saliency-mean_map", f"Predicted saliency {MINUS} training-mean gaze map"),
         ("attention@dr-x", "Attention against dr-x"),
         (
             "attention@readers-readers",

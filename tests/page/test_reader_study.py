@@ -42,11 +42,22 @@ def test_the_key_says_what_each_heat_map_is(runs):
         assert entry["case"] == case["token"]
         image_id = key["cases"][case["token"]]["image_id"]
         own = of_run.get(entry["system"], of_run["gazat"])[image_id]
-        heat = own.gaze if entry["system"] == "readers" else own.attention
+        heat = own.gaze if entry["system"] == "readers" else own.maps["attention"]
         assert one["picture"] == pictures.heat(heat, content=own.content)
         assert case["picture"] == pictures.grey(own.image)
     patients = dict(zip(runs[0].record.image_id, runs[0].record.patient, strict=True))
     assert all(one["patient"] == patients[one["image_id"]] for one in key["cases"].values())
+
+
+def test_a_model_that_predicts_gaze_is_rated_by_that(tmp_path):
+    folder = make_workdir(tmp_path / "run", gallery=1)
+    path = folder / "evaluation" / "gallery" / "0.npz"
+    saliency = np.linspace(0, 1, 32 * 32).reshape(32, 32)
+    np.savez(path, **dict(np.load(path)), saliency=saliency)
+    page, key = make_study(load_runs([str(folder)]), seed=0)
+    (case,) = data_of(page)["cases"]
+    heats = {key["overlays"][one["token"]]["system"]: one["picture"] for one in case["overlays"]}
+    assert heats["run"] == pictures.heat(saliency, content=np.ones((32, 32), bool))
 
 
 def test_tokens_are_secret_and_the_order_is_the_seeds(runs):

@@ -105,6 +105,11 @@ def part(path):
     np.savez(path, image=np.zeros((2, 2)))
 
 
+def no_map(path):
+    case = dict(np.load(path))
+    np.savez(path, **{name: one for name, one in case.items() if name != "attention"})
+
+
 def cut(path):
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -116,7 +121,7 @@ def changed(path):
     path.write_bytes(found)
 
 
-@pytest.mark.parametrize("spoil", [part, cut, changed])
+@pytest.mark.parametrize("spoil", [part, no_map, cut, changed])
 def test_a_damaged_case_is_refused(tmp_path, spoil):
     folder = make_workdir(tmp_path / "run", gallery=1)
     spoil(folder / "evaluation" / "gallery" / "0.npz")

@@ -162,6 +162,15 @@ def test_phantom_numbers_are_called_so(page, tmp_path):
     assert "Phantom numbers (run): images" in page_of(real, runs)
 
 
+def test_numbers_of_another_protocol_are_called_so(tmp_path):
+    words = "protocol 'paper': images drawn at random, chosen on the test images themselves"
+    folder = make_sweep(tmp_path / "sweep", title=f"{words}; test split: 9 images")
+    page = page_of(folder).replace("&#x27;", "'")
+    assert f"{words[:1].upper()}{words[1:]} (sweep sweep)." in page
+    assert f"{words[:1].upper()}{words[1:]}; test split: 9 images." in page
+    assert "protocol" not in page_of(make_sweep(tmp_path / "other")).lower()
+
+
 def test_a_sweep_without_a_finished_run_has_no_table(tmp_path):
     page = page_of(make_sweep(tmp_path / "a", ()))
     assert "No run is finished" in page

@@ -1,9 +1,10 @@
+import dataclasses
 import re
 
 import pytest
 
 from gazax.page.runs import load_runs
-from gazax.page.tables import compare_suites, p_value, suite_tables
+from gazax.page.tables import compare_suites, p_value, suite_tables, suite_title
 from tests.page.workdirs import make_workdir
 
 MINUS = "\N{MINUS SIGN}"
@@ -166,6 +167,55 @@ def test_the_mean_map_against_single_readers_stands_with_the_attention_against_t
     assert found[f"Attention {whom}"] == ["good", "bad", f"training-mean gaze map {whom}"]
     assert found["Beside it"] == ["training-mean gaze map", "other readers (ceiling)"]
     assert captions([within]) == [f"Attention {whom} {MINUS} training-mean gaze map {whom}"]
+
+
+def predicting(run):
+    """The run as if its maps were predicted saliency, with the difference from the mean map."""
+    suite = run.evaluation["suites"]["alignment"]
+    numbers = {k.replace("attention", "saliency"): v for k, v in suite["numbers"].items()}
+    numbers["saliency-mean_map/cc"] = [0.1, 0.0, 0.2]
+    values = {k.replace("attention", "saliency"): v for k, v in run.record.values.items()}
+    record = dataclasses.replace(run.record, values=values)
+    suites = run.evaluation["suites"] | {"alignment": suite | {"numbers": numbers}}
+    return dataclasses.replace(run, record=record, evaluation=run.evaluation | {"suites": suites})
+
+
+def test_predicted_saliency_stands_beside_the_same_baselines_under_its_own_name(tmp_path):
+    runs = [predicting(run) for run in made(tmp_path)[0]]
+    compared, _ = compare_suites(runs, "good")
+    assert ("alignment", "bad", "saliency/kl") in compared
+    assert compared["alignment", "bad", "saliency/cc"].difference < 0
+    table, within = suite_tables("alignment", runs, "good", compared)
+    assert captions([table]) == ["Predicted saliency"]
+    assert groups(table) == {
+        "": ["good reference", "bad"],
+        "Beside it": ["training-mean gaze map", "other readers (ceiling)"],
+    }
+    assert captions([within]) == [f"Predicted saliency {MINUS} training-mean gaze map"]
+    assert suite_title("alignment", runs) == "Predicted saliency against gaze"
+
+
+def test_a_page_of_both_has_a_table_for_each(tmp_path):
+    looking, other = made(tmp_path)[0]
+    runs = [looking, predicting(other)]
+    tables = suite_tables("alignment", runs, "good", {})
+    assert captions(tables[:2]) == ["Attention", "Predicted saliency"]
+    for table in tables[:2]:
+        assert groups(table)["Beside it"] == ["training-mean gaze map", "other readers (ceiling)"]
+    assert suite_title("alignment", runs) == "Attention and predicted saliency against gaze"
+    assert suite_title("alignment", runs[:1]) == "Attention against gaze"
+    skipped = dataclasses.replace(looking, evaluation={"suites": {"alignment": {"numbers": {}}}})
+    assert suite_title("alignment", [skipped]) == "Maps against gaze"
+
+
+def test_a_run_of_another_protocol_is_marked_in_every_table(tmp_path):
+    runs, compared = made(tmp_path)
+    runs[1].evaluation["protocol"] = "paper"
+    for suite in ("representation", "alignment"):
+        tables = filter(None, suite_tables(suite, runs, "good", compared))
+        found = [groups(table)[""] for table in tables]
+        assert found
+        assert all(one == ["good reference", "bad protocol paper"] for one in found)
 
 
 def test_runs_of_another_task_have_a_line_of_dashes_and_no_more(tmp_path):
