@@ -15,6 +15,7 @@ from gazax.train import loop, optim, sharding
 from gazax.typing import InputError
 
 ROOT = pathlib.Path(__file__).parent.parent
+COOPERATIVE = ROOT / "configs/cooperative"
 EVERY_FILE = sorted((ROOT / "configs").rglob("*.py"))
 SWEEPS = [file for file in EVERY_FILE if "variants" in config_lib.load(str(file))]
 FILES = [file for file in EVERY_FILE if file not in SWEEPS]
@@ -27,6 +28,11 @@ ARGUMENTS = {
     "finetune_classification": ("", "model=resnet"),
     "finetune_segmentation": ("decoder=linear", "model=resnet,smoke"),
     "linear_probe": ("", "model=resnet"),
+    "stage1_triplet": ("", "smoke", "study", "objective=sup_con"),
+    "stage1_classify": ("", "smoke"),
+    "stage2_saliency": ("", "guided=false", "smoke"),
+    "stage3_fusion": ("", "smoke"),
+    "all": ("smoke", "data=egd_cxr,protocol=paper"),
 }
 
 
@@ -209,3 +215,35 @@ def test_names_are_separated_by_commas_and_may_have_spaces(text, labels):
     config = config_lib.load(f"{ROOT / 'configs/gazat_vit.py'}:data=mimic_cxr")
     config_lib.override(config, "x", [f"data.labels={text}"])
     assert config.data.labels == labels
+
+
+def test_a_stage_takes_over_the_data_of_the_run_that_it_follows(tmp_path):
+    """And the recipe of that data; another data set or protocol beside it is refused."""
+    before = config_lib.load(f"{COOPERATIVE}/stage1_classify.py:data=egd_cxr,protocol=paper")
+    (tmp_path / "config.json").write_text(json.dumps({"config": before.to_dict()}))
+    spec = f"{COOPERATIVE}/stage2_saliency.py:init_from={tmp_path}"
+    config = config_lib.load(spec)
+    alone = config_lib.load(f"{COOPERATIVE}/stage2_saliency.py:data=egd_cxr,protocol=paper")
+    for block in ("data", "optim", "train", "eval"):
+        expected = alone[block].to_dict() | ({"cache_frozen": True} if block == "train" else {})
+        assert config[block].to_dict() == expected
+    assert config.guide.to_dict() == before.model.to_dict()
+    for given in ("data=phantom", "protocol=strict"):
+        with pytest.raises(InputError, match=f"{given}: that run is of"):
+            config_lib.load(f"{spec},{given}")
+    with pytest.raises(InputError, match=r"of the method 'saliency', and that one is of"):
+        config_lib.load(f"{COOPERATIVE}/stage3_fusion.py:init_from={tmp_path}")
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+def test_a_file_of_weights_is_no_workdir(name):
+    config = config_lib.load(f"{COOPERATIVE}/all.py:weights={name}")
+    assert config.stages.stage1_triplet.init_from.path == name
+
+
+def test_the_config_of_an_earlier_version_gets_what_that_version_did(tmp_path):
+    source = config_lib.load(f"{ROOT / 'configs/gazat_vit.py'}:smoke")
+    old = source.to_dict()
+    del old["data"]["protocol"], old["optim"]["schedule"], old["train"]["cache_frozen"]
+    (tmp_path / "config.json").write_text(json.dumps({"config": old}))
+    assert config_lib.of_run(str(tmp_path)).to_dict() == source.to_dict()

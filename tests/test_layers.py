@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "eval": {"train", "methods", "metrics", "data", "models", "ops"},
     "export": {"models"},
     "page": {"eval", "metrics", "train"},
-    "experiment": {"eval", "train", "methods", "data", "models"},
+    "experiment": {"eval", "train", "methods", "data", "models", "export"},
 }
 PURE = ("ops", "losses", "metrics")
 

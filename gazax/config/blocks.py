@@ -25,6 +25,8 @@ def base() -> ConfigDict:
     config.data.max_readers = 16
     config.data.max_boxes = 8
     config.data.masks = False
+    config.data.protocol = "strict"  # by patient | paper: at random, chosen on the test images
+    config.data.balanced = False  # True: training batches take the classes in turn
     config.data.max_bad_fraction = 0.01  # faulty rows that preparation bears
     config.data.keep_ids = False  # True: ids as they are, not as pseudonyms, in all that is written
     config.data.num_threads = 2
@@ -63,6 +65,7 @@ def base() -> ConfigDict:
 
     config.optim = ConfigDict()
     config.optim.learning_rate = 2e-3  # ours: short runs of a small net
+    config.optim.schedule = "cosine"  # cosine | constant
     config.optim.layer_decay = 1.0  # learning rate of a layer over that of the next
     config.optim.weight_decay = 0.05  # ours
     config.optim.warmup_fraction = 0.1  # ours, of all steps
@@ -73,6 +76,7 @@ def base() -> ConfigDict:
     config.train.steps = 250  # ours; used where epochs is 0
     config.train.epochs = 0
     config.train.patience = 0  # evaluations without a better one, until it stops; 0 = never
+    config.train.cache_frozen = False  # True: what frozen parts give is computed once and kept
     config.train.parallel = "jit"
     config.train.fsdp = 1
     config.train.log_every = 10
@@ -180,10 +184,7 @@ def follow(source: ConfigDict, *, data: str = "") -> ConfigDict:
     if data:
         use_data(config, data)
     else:
-        keys = ("name", "root", "cache", "labels", "keep_ids")
-        keys += ("max_fixations", "max_readers", "max_boxes")
-        config.data.update({key: source.data[key] for key in keys})
-        config.data.source = ConfigDict(source.data.source.to_dict())
+        same_data(config, source)
     config.init_from.scopes = ("backbone",)
     config.init_from.fresh = ("head",)
     config.train.epochs = 50  # §2.4
@@ -192,6 +193,14 @@ def follow(source: ConfigDict, *, data: str = "") -> ConfigDict:
     if config.model.name == "vit":
         config.optim.layer_decay = 0.75  # ours, as BEiT and MAE fine-tune
     return config
+
+
+def same_data(config: ConfigDict, source: ConfigDict) -> None:
+    """The data of another config, split as it splits them; how their gaze is used is not taken."""
+    keys = ("name", "root", "cache", "labels", "keep_ids", "protocol", "size")
+    keys += ("max_fixations", "max_readers", "max_boxes")
+    config.data.update({key: source.data[key] for key in keys})
+    config.data.source = ConfigDict(source.data.source.to_dict())
 
 
 def small_vit() -> ConfigDict:
@@ -224,6 +233,8 @@ def classification(config: ConfigDict) -> None:
     config.method.name = "supervised"
     config.method.task = ""  # multiclass | multilabel; '' = as the labels are
     config.method.label_smoothing = 0.0
+    config.method.balance_classes = False  # True: class_weight follows from the training labels
+    config.method.class_weight = ()  # of one question: one weight each; () = all 1
     config.method.positive_weight = ()  # of many labels: one weight each; () = all 1
     config.method.attention = "grad_cam"  # of the highest logit | energy; of a ViT: rows | rollout
     config.method.levels = (-1,)

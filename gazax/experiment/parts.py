@@ -12,10 +12,12 @@ from ml_collections import ConfigDict
 from gazax import config as config_lib
 from gazax import data, methods, models
 from gazax.data.gaze_settings import GazeSettings
+from gazax.data.protocols import under_protocol
 from gazax.data.records import Records
 from gazax.eval.finetune import check_counts
 from gazax.methods import Method
 from gazax.models.decoders import LinearDecoder, UNetDecoder
+from gazax.models.fusion import FusionClassifier
 from gazax.models.heads import AttentionModule, Classifier, Projector
 from gazax.train import optim
 from gazax.typing import InputError
@@ -37,9 +39,9 @@ GAZE_KEYS = (
 
 
 def prepare(config: ConfigDict) -> Records:
-    """The config's data as records, made where they are not there yet."""
+    """The config's data as records, made where they are not there yet, split by its protocol."""
     settings = config.data
-    return data.prepare(
+    records = data.prepare(
         settings.name,
         root=settings.root or None,
         size=tuple(settings.size),
@@ -49,6 +51,7 @@ def prepare(config: ConfigDict) -> Records:
         progress=sys.stderr.isatty(),
         **settings.source.to_dict(),
     )
+    return under_protocol(records, settings.protocol)
 
 
 def resolve(config: ConfigDict, records: Records) -> None:
@@ -67,11 +70,21 @@ def resolve(config: ConfigDict, records: Records) -> None:
             f"{', '.join(records.label_names) or 'none'}."
         )
     config.data.labels = tuple(config.data.labels) or records.label_names
-    if config.method.name == "supervised":
-        counts = records.summary["splits"]["train"]["labels"]
-        check_counts({name: counts[name] for name in config.data.labels})
-    if config.method.get("task") == "":
-        config.method.task = "multiclass" if exclusive(config, records) else "multilabel"
+    if "task" in config.method:
+        _resolve_classes(config, records)
+    if config.method.name == "saliency":
+        for split in ("train", "validation", "test"):
+            if not records.summary["splits"][split]["fixations"]:
+                raise InputError(
+                    f"method 'saliency' learns to predict gaze, and no image of the split {split} "
+                    "has any; take data with gaze."
+                )
+    if config.method.name == "triplet" and not exclusive(config, records):
+        raise InputError(
+            "method 'triplet' contrasts classes that exclude each other, one an image, and "
+            f"{', '.join(config.data.labels) or 'no label'} are not so; name those that are in "
+            "config.data.labels."
+        )
     if config.train.epochs:
         images = records.num_examples("train")
         config.train.steps = math.ceil(config.train.epochs * images / config.train.batch_size)
@@ -82,6 +95,28 @@ def resolve(config: ConfigDict, records: Records) -> None:
         raise InputError("config.train.steps is 0 and so is config.train.epochs; set one.")
 
 
+def _resolve_classes(config: ConfigDict, records: Records) -> None:
+    """The kind of task and the weights of the classes, from the labels of the training images."""
+    counts = records.summary["splits"]["train"]["labels"]
+    counts = {name: counts[name] for name in config.data.labels}
+    check_counts(counts)
+    settings = config.method
+    if not settings.task:
+        settings.task = "multiclass" if exclusive(config, records) else "multilabel"
+    if settings.get("balance_classes", False) and not settings.class_weight:
+        if settings.task != "multiclass":
+            raise InputError(
+                "config.method.balance_classes=True is for one label an image "
+                "(task='multiclass'), and these labels are not so: take False, and weigh them, if "
+                "you want to, with config.method.positive_weight."
+            )
+        # As scikit-learn's 'balanced': the mean weight of a training image is 1.
+        images = sum(count["present"] for count in counts.values())
+        settings.class_weight = tuple(
+            images / (len(counts) * count["present"]) for count in counts.values()
+        )
+
+
 def exclusive(config: ConfigDict, records: Records) -> bool:
     """Whether the config's labels are the classes of one question: one an image, and no more."""
     return records.exclusive(config.data.labels)
@@ -89,15 +124,17 @@ def exclusive(config: ConfigDict, records: Records) -> bool:
 
 def build_method(config: ConfigDict) -> Method:
     """The config's method over its backbone and what stands on it."""
-    dtype = config_lib.choose("model.dtype", config.model.dtype, DTYPES)
-    model = config.model.to_dict() | {"dtype": dtype}
-    backbone = models.build(model.pop("name"), **model)
     settings = config.method.to_dict()
     name = settings.pop("name")
-    parts = config_lib.choose("method.name", name, PARTS)(settings, len(config.data.labels), dtype)
+    settings.pop("balance_classes", None)  # `resolve` has made weights of it
+    parts = config_lib.choose("method.name", name, PARTS)(settings, config)
+    inputs = {}
+    if config.model.name == "res_se_unet":
+        guide = parts.get("guide")
+        inputs["guide_channels"] = 0 if guide is None else guide.tapped_channels
     return methods.build(
         name,
-        backbone=backbone,
+        backbone=_build_model("model", config.model, **inputs),
         freeze=tuple(config.freeze),
         **config.views.to_dict(),
         **parts,
@@ -105,36 +142,69 @@ def build_method(config: ConfigDict) -> Method:
     )
 
 
-def _of_gazat(settings: dict[str, Any], num_labels: int, dtype: Any) -> dict[str, nn.Module | None]:
+def _build_model(key: str, settings: ConfigDict, **inputs: Any) -> nn.Module:
+    """The model of one block of the config; ``inputs`` are what another block decides."""
+    dtype = config_lib.choose(f"{key}.dtype", settings.dtype, DTYPES)
+    model = settings.to_dict() | {"dtype": dtype} | inputs
+    return models.build(model.pop("name"), **model)
+
+
+def _of_gazat(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
     hidden = settings.pop("module_dim")
-    return {
-        "projector": Projector(**settings.pop("projector"), dtype=dtype),
+    return _of_simclr(settings, config) | {
         "attention_module": (
             AttentionModule(hidden_dim=hidden) if settings["attention"] == "module" else None
         ),
     }
 
 
-def _of_simclr(settings: dict[str, Any], num_labels: int, dtype: Any) -> dict[str, nn.Module]:
-    return {"projector": Projector(**settings.pop("projector"), dtype=dtype)}
+def _of_simclr(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
+    return {"projector": Projector(**settings.pop("projector"), dtype=DTYPES[config.model.dtype])}
 
 
-def _of_supervised(settings: dict[str, Any], num_labels: int, dtype: Any) -> dict[str, nn.Module]:
-    return {"head": Classifier(num_labels)}
+def _of_triplet(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
+    width = settings.pop("projector_dim")
+    dtype = DTYPES[config.model.dtype]
+    return {"projector": Projector(out_dim=width, dtype=dtype) if width else None}
 
 
-def _of_segmentation(settings: dict[str, Any], num_labels: int, dtype: Any) -> dict[str, nn.Module]:
+def _of_supervised(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
+    return {"head": Classifier(len(config.data.labels))}
+
+
+def _of_segmentation(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
     decoder = config_lib.choose("method.decoder", settings.pop("decoder"), DECODERS)
-    return {"decoder": decoder(num_labels)}
+    return {"decoder": decoder(len(config.data.labels))}
+
+
+def _of_saliency(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
+    return {"guide": _build_model("guide", config.guide) if config.guide.name else None}
+
+
+def _of_fusion(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
+    if not config.guide.name:
+        raise InputError(
+            "method 'fusion' fuses two encoders and config.guide.name is ''; name the other one, "
+            "such as densenet."
+        )
+    dropout, hidden = settings.pop("dropout"), settings.pop("hidden_dim")
+    classifier = FusionClassifier(len(config.data.labels), hidden=hidden, dropout=dropout)
+    return {**_of_saliency(settings, config), "classifier": classifier}
 
 
 PARTS = {
     "gazat": _of_gazat,
     "simclr": _of_simclr,
+    "triplet": _of_triplet,
     "supervised": _of_supervised,
     "segmentation": _of_segmentation,
+    "saliency": _of_saliency,
+    "fusion": _of_fusion,
 }
 """What each method takes besides the backbone; takes from its settings what it builds from."""
+
+
+TWO_ENCODERS = ("saliency", "fusion")
 
 
 def build_optimizer(
@@ -142,11 +212,16 @@ def build_optimizer(
 ) -> tuple[optax.Schedule, optax.GradientTransformation]:
     """The learning rate by step, and what makes updates of gradients with it."""
     settings, steps = config.optim, config.train.steps
-    schedule = optim.cosine_schedule(
+    schedule = config_lib.choose("optim.schedule", settings.schedule, optim.SCHEDULES)(
         learning_rate=settings.learning_rate,
         warmup_steps=round(settings.warmup_fraction * steps),
         total_steps=steps,
     )
+    if settings.layer_decay < 1 and config.method.name in TWO_ENCODERS:
+        raise InputError(
+            f"config.optim.layer_decay is {settings.layer_decay} and the method "
+            f"'{config.method.name}' has two encoders, whose layers are not in one row; take 1."
+        )
     tx = optim.adamw(
         schedule,
         weight_decay=settings.weight_decay,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -13,31 +13,41 @@ from ml_collections import ConfigDict
 
 from gazax import config as config_lib
 from gazax.data import pipeline
+from gazax.data.frozen_features import FrozenFeatures
 from gazax.data.records import Records
 from gazax.eval.encode import Split, load_split
 from gazax.eval.finetune import ClassificationEvaluation
 from gazax.eval.gradients import make_gradient_norms
 from gazax.eval.overlays import save_overlays
 from gazax.eval.pretraining import PretrainingEvaluation
-from gazax.eval.report import Evaluation
+from gazax.eval.report import Evaluation, caveats
+from gazax.eval.saliency_prediction import SaliencyEvaluation
 from gazax.eval.segmentation import SegmentationEvaluation
 from gazax.experiment import parts
 from gazax.experiment.check import check
+from gazax.experiment.frozen import compute_frozen
+from gazax.export.torchvision import from_torchvision
 from gazax.methods import Method
 from gazax.methods.base import Params, State
 from gazax.train import init_from, loop, sharding, workdir
 from gazax.train.checkpoint import MANIFEST, Checkpoints
 from gazax.train.preemption import Preemption
+from gazax.train.source import Source, load_source
 from gazax.train.state import TrainState
-from gazax.typing import InputError
+from gazax.typing import Batch, InputError
 
 EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "pretraining": PretrainingEvaluation,
     "classification": ClassificationEvaluation,
     "segmentation": SegmentationEvaluation,
+    "saliency": SaliencyEvaluation,
 }
-NEEDS = {"classification": "supervised", "segmentation": "segmentation"}
-"""What an evaluation can measure only; the others measure any method."""
+NEEDS = {
+    "classification": ("supervised", "fusion"),
+    "segmentation": ("segmentation",),
+    "saliency": ("saliency", "fusion"),
+}
+"""The methods that an evaluation can measure; those that are not here measure any."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +72,11 @@ class Run:
     Args:
       config: of one stage; what only the data knows is filled in.
       folder: the workdir.
-      source: whose weights to begin with, as `init_from.load_source` takes it, or themselves;
+      source: whose weights to begin with, as `load_source` takes it, or themselves;
         '' = none.
     """
 
-    def __init__(
-        self, config: ConfigDict, folder: epath.Path, *, source: str | init_from.Source
-    ) -> None:
+    def __init__(self, config: ConfigDict, folder: epath.Path, *, source: str | Source) -> None:
         check(config)
         self.config = config
         self.folder = folder
@@ -76,14 +84,17 @@ class Run:
         sharding.check_divisible("train.batch_size", config.train.batch_size, mesh)
         sharding.check_divisible("eval.batch_size", config.eval.batch_size, mesh)
         suite = config_lib.choose("eval.suite", config.eval.suite, EVALUATIONS)
-        if (needed := NEEDS.get(config.eval.suite)) not in (None, config.method.name):
+        needed = NEEDS.get(config.eval.suite, (config.method.name,))
+        if config.method.name not in needed:
             raise InputError(
-                f"config.eval.suite='{config.eval.suite}' measures the method '{needed}', and "
-                f"config.method.name is '{config.method.name}'; take eval.suite='pretraining'."
+                f"config.eval.suite='{config.eval.suite}' measures the method "
+                f"{' or '.join(map(repr, needed))}, and config.method.name is "
+                f"'{config.method.name}'; take eval.suite='pretraining'."
             )
         self._suite = suite
         self._missing: InputError | None = None
-        self._source = self._load_source(source) if isinstance(source, str) else source
+        self.source = self._load_source(source) if isinstance(source, str) else source
+        self._check_protocol()
         self.records: Records = parts.prepare(config)
         parts.resolve(config, self.records)
         self.method: Method = parts.build_method(config)
@@ -95,17 +106,19 @@ class Run:
             seed=config.seed,
             gaze=parts.gaze_settings(config),
             sigma_fraction=config.data.sigma_fraction,
+            balanced=config.data.balanced,
             **self._sizes,
         )
+        self._frozen: FrozenFeatures | None = None  # until `train` wants them
 
-    def rehearse(self) -> init_from.Source:
+    def rehearse(self) -> Source:
         """Checks what only shapes tell; returns what it will hand on, its weights as zeros."""
         described = self._start.described
 
         def zeros(tree: Any) -> Any:
             return jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), tree)
 
-        return init_from.Source(
+        return Source(
             params=zeros(described.params),
             state=zeros(described.method_state),
             name=str(self.folder),
@@ -143,14 +156,17 @@ class Run:
             f"{jax.device_count()} x {jax.devices()[0].device_kind}",
             flush=True,
         )
-        if self._source is not None:
-            left = init_from.left_behind(self._source, parts.init_scopes(self.config))
+        if self.source is not None:
+            left = init_from.left_behind(self.source, parts.init_scopes(self.config))
             behind = f", without its {', '.join(left)}" if left else ""
-            print(f"weights from {self._source.name}{behind}", flush=True)
+            print(f"weights from {self.source.name}{behind}", flush=True)
 
     def train(self, preemption: Preemption) -> loop.Outcome:
         """Trains from wherever the workdir is to the end, or until it is interrupted."""
         train = self.config.train
+        if train.cache_frozen:
+            self._frozen = compute_frozen(self)
+            self._examples = self._examples.map(self._frozen.attach)
         return loop.train(
             self.method,
             self._tx,
@@ -189,10 +205,13 @@ class Run:
             (best.params, best.method_state), (first.params, first.method_state), test
         )
         phantom = self.config.data.name == "phantom"
+        protocol = self.records.protocol
         stopped = ", stopped early" if outcome.stopped_early else ""
         chosen = "chosen on validation" if self.config.eval.monitor else "the last one"
+        if self.config.eval.monitor and protocol != "strict":
+            chosen = "chosen on these images"
         title = (
-            f"{'phantom numbers (simulated images and gaze), ' if phantom else ''}"
+            f"{caveats(phantom=phantom, protocol=protocol)}"
             f"test split: {len(test.index)} images of {len(set(test.patient))} patients, "
             f"step {outcome.best_step} of {outcome.step}{stopped} "
             f"({chosen}), 95 % intervals over patients"
@@ -203,6 +222,7 @@ class Run:
             "stopped_early": outcome.stopped_early,
             "patience": self.config.train.patience,
             "split": "test",
+            "protocol": protocol,
             "phantom_numbers": phantom,
             "images": len(test.index),
             "images_with_gaze": int(test.has_gaze.sum()),
@@ -220,6 +240,15 @@ class Run:
         workdir.write_json(self.folder / "summary.json", summary)
         return summary
 
+    def read(self, name: str) -> Iterator[Batch]:
+        """Every image of a split once, as it is; see `pipeline.evaluation_batches`."""
+        return pipeline.evaluation_batches(
+            self.records.source(name),
+            batch_size=self.config.eval.batch_size,
+            sigma_fraction=self.config.eval.sigma_fraction,
+            **self._sizes,
+        )
+
     def split(self, name: str, *, gaze: bool = True) -> Split:
         """A split as an evaluation wants it, read once.
 
@@ -227,15 +256,9 @@ class Run:
           name: train, validation or test.
           gaze: whether to render it, for `Split.has_gaze` and `Split.mean_gaze_map`.
         """
-        batches = functools.partial(
-            pipeline.evaluation_batches,
-            self.records.source(name),
-            batch_size=self.config.eval.batch_size,
-            sigma_fraction=self.config.eval.sigma_fraction,
-            **self._sizes,
-        )
+        read, frozen = functools.partial(self.read, name), self._frozen
         return load_split(
-            batches,
+            read if frozen is None else lambda: map(frozen.attach, read()),
             patient_ids=np.asarray(self.records.patient_ids),
             mesh=self.mesh,
             gaze=gaze,
@@ -245,7 +268,7 @@ class Run:
         """The weights of a checkpoint of this run's workdir, on its devices.
 
         Args:
-          which: 'best' or 'last', as `init_from.load_source` has them.
+          which: 'best' or 'last', as `load_source` has them.
 
         Raises:
           InputError: the workdir holds another run, or none that has saved a checkpoint.
@@ -256,7 +279,7 @@ class Run:
                 f"workdir '{self.folder}' has no checkpoint yet; let its run go on until it has "
                 f"saved (every {self.config.train.checkpoint_every} steps)."
             )
-        source = init_from.load_source(self.folder, which=which)
+        source = load_source(self.folder, which=which)
         params, state = jax.device_put(
             (source.params, source.state), sharding.replicated(self.mesh)
         )
@@ -271,17 +294,35 @@ class Run:
     @property
     def untrained(self) -> tuple[Params, State] | None:
         """The weights at step 0; None where those that it began with are gone."""
-        if self._missing:
-            return None
+        return None if self._missing else self.first
+
+    @property
+    def first(self) -> tuple[Params, State]:
+        """The weights at step 0, of a run that has not ended or whose source is still there."""
         first = self._start.fresh()
         return first.params, first.method_state
 
-    def _load_source(self, path: str) -> init_from.Source | None:
+    def _check_protocol(self) -> None:
+        """Refuses weights that may have been trained on this run's test images."""
+        if self.source is None:
+            return
+        there, data = self.source.config.get("data", {}), self.config.data
+        protocol = there.get("protocol", "strict")
+        if there.get("name") == data.name and protocol != data.protocol:
+            raise InputError(
+                f"config.init_from: {self.source.name} was trained under the protocol "
+                f"'{protocol}', and this run is under '{data.protocol}': what one trains on, the "
+                f"other tests. Take config.data.protocol={protocol}."
+            )
+
+    def _load_source(self, path: str) -> Source | None:
         which = config_lib.choose("init_from.which", self.config.init_from.which, ("best", "last"))
         if not path:
             return None
         try:
-            return init_from.load_source(path, which=which)
+            return load_source(
+                path, which=which, read_foreign=lambda arrays: from_torchvision(arrays)[1:]
+            )
         except InputError as error:
             if not workdir.read_summary(self.folder):
                 raise
@@ -291,8 +332,8 @@ class Run:
     @property
     def _identity(self) -> tuple[dict[str, Any], str, str | None]:
         """What makes this run another one: its config, its data, the weights it begins with."""
-        weights = self._source.identity if self._source else None
-        if self._source is None and self.config.init_from.path:
+        weights = self.source.identity if self.source else None
+        if self.source is None and self.config.init_from.path:
             weights = workdir.read_config(self.folder)["weights_fingerprint"]
         return self.config.to_dict(), self.records.content_hash, weights
 
@@ -300,10 +341,10 @@ class Run:
     def _start(self) -> loop.Start:
         settings = self.config.init_from
         initialise = None
-        if self._source is not None:
+        if self.source is not None:
             initialise = functools.partial(
                 init_from.initialise,
-                source=self._source,
+                source=self.source,
                 scopes=parts.init_scopes(self.config),
                 fresh=settings.fresh,
             )
@@ -329,7 +370,7 @@ class Run:
     @functools.cached_property
     def _evaluation(self) -> Evaluation:
         # Classifiers and segmentations are measured by labels and masks alone.
-        gaze = self.config.eval.suite == "pretraining"
+        gaze = self.config.eval.suite in ("pretraining", "saliency")
         return self._suite(
             self.method,
             train=self.split("train", gaze=gaze),

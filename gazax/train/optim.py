@@ -1,4 +1,4 @@
-"""The optimizer: AdamW behind a clipped gradient, cosine schedule, slower early layers."""
+"""The optimizer: AdamW behind a clipped gradient, its schedule, slower early layers."""
 
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +44,30 @@ def cosine_schedule(
         decay_steps=total_steps,
         end_value=learning_rate * end_fraction,
     )
+
+
+def constant_schedule(
+    *, learning_rate: float, warmup_steps: int, total_steps: int
+) -> optax.Schedule:
+    """The same learning rate throughout, after a linear warm-up as `cosine_schedule` has it.
+
+    Args:
+      learning_rate: the rate.
+      warmup_steps: 0 for none; fewer than total_steps.
+      total_steps: of the run.
+
+    Raises:
+      InputError: warm-up does not end before training does.
+    """
+    return cosine_schedule(
+        learning_rate=learning_rate,
+        warmup_steps=warmup_steps,
+        total_steps=total_steps,
+        end_fraction=1.0,
+    )
+
+
+SCHEDULES = {"cosine": cosine_schedule, "constant": constant_schedule}
 
 
 def decay_mask(params: Params) -> Params:
