@@ -12,14 +12,14 @@ from typing import Any
 from gazax.data.cache import describe, find_or_make, fingerprint
 from gazax.data.raw import RawDataset
 from gazax.data.sources.chestxray14 import files_of_chestxray14, read_chestxray14
-from gazax.data.sources.egd_cxr import files_of_egd_cxr, read_egd_cxr
+from gazax.data.sources.egd_cxr import canvas_of_egd_cxr, files_of_egd_cxr, read_egd_cxr
 from gazax.data.sources.files import SourceFiles
 from gazax.data.sources.gaze_folder import files_of_gaze_folder, read_gaze_folder
 from gazax.data.sources.mimic_cxr import files_of_mimic_cxr, read_mimic_cxr
-from gazax.data.sources.reflacx import files_of_reflacx, read_reflacx
+from gazax.data.sources.reflacx import DISPLAY, files_of_reflacx, read_reflacx
 from gazax.data.sources.rsna_pneumonia import files_of_rsna_pneumonia, read_rsna_pneumonia
 from gazax.data.sources.tables import Faults
-from gazax.typing import InputError
+from gazax.typing import InputError, Size
 
 PATHS = ("mimic_cxr", "splits")
 """Arguments that say where something lies; what lies there is part of the fingerprint."""
@@ -36,12 +36,16 @@ class Dataset:
         defaults.
       title: what it is.
       source: where to get it, and what of it; shown where something is missing.
+      display: how its DICOM files become grey values, see `RawDataset.display`.
+      canvas: the canvas of its images by the arguments of `read`, see `RawDataset.canvas`.
     """
 
     files: Callable[..., SourceFiles]
     read: Callable[..., RawDataset]
     title: str
     source: str
+    display: str = "standard"
+    canvas: Callable[..., Size | None] = lambda **arguments: None
 
     def arguments(self, given: dict[str, Any]) -> dict[str, Any]:
         """The arguments of `read`, the ones that are not given at their defaults."""
@@ -96,6 +100,10 @@ class Phantom:
     """The simulated data set: written as a gaze folder into the cache, then read as one."""
 
     title = "the phantom"
+    display = "standard"
+
+    def canvas(self, **arguments: Any) -> None:
+        """Its images are all of one size."""
 
     def identify(self, root: Path | None, given: dict[str, Any]) -> dict[str, Any]:
         """Its arguments with their defaults: the pixels follow from them, on any machine."""
@@ -168,6 +176,7 @@ DATASETS: dict[str, Dataset | Phantom] = {
         "REFLACX",
         "REFLACX 1.0.0 (https://physionet.org/content/reflacx-xray-localization/1.0.0/, "
         f"credentialed), with the images of {_MIMIC}, {_BESIDE}",
+        display=DISPLAY,
     ),
     "egd_cxr": Dataset(
         files_of_egd_cxr,
@@ -175,6 +184,7 @@ DATASETS: dict[str, Dataset | Phantom] = {
         "EGD-CXR",
         "EGD-CXR 1.0.0 (https://physionet.org/content/egd-cxr/1.0.0/, credentialed), with the "
         f"images of {_MIMIC}, {_BESIDE}",
+        canvas=canvas_of_egd_cxr,
     ),
     "mimic_cxr": Dataset(
         files_of_mimic_cxr, read_mimic_cxr, "MIMIC-CXR", f"{_MIMIC}, with its mimic-cxr-2.0.0-*.csv"

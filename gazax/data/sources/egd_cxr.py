@@ -31,6 +31,7 @@ tables lie in ``spreadsheets/EyeGaze/`` with the sheet called
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ from gazax.data.sources.files import SourceFiles, is_inside
 from gazax.data.sources.mimic_labels import BLANK, UNCERTAIN
 from gazax.data.sources.tables import Faults
 from gazax.data.splits import draw_splits
-from gazax.typing import InputError
+from gazax.typing import InputError, Size
 
 CANVAS = (3200, 2560)
 """Of CXRGazeLearn, (h, w): 3056 and 2544 px rounded up to multiples of 160."""
@@ -60,6 +61,11 @@ FROM = {
     "samples": "eye_gaze.csv, 1/60 s a sample",
     "cxrgazelearn": "eye_gaze.csv, as CXRGazeLearn takes it",
 }
+
+
+def canvas_of_egd_cxr(*, gaze: str = "fixations", **others: Any) -> Size | None:
+    """The canvas that all images stand on, px; None where each has its own frame."""
+    return CANVAS if gaze == "cxrgazelearn" else None
 
 
 def files_of_egd_cxr(
@@ -183,7 +189,7 @@ def read_egd_cxr(
         roots=roots,
         faults=faults,
         exclusive=(DIAGNOSES,),
-        canvas=CANVAS if gaze == "cxrgazelearn" else None,
+        canvas=canvas_of_egd_cxr(gaze=gaze),
         fixation_table=egd_gaze.TABLES[gaze],
         rows_left_out=seen.left_out,
         notes={

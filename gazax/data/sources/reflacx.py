@@ -60,6 +60,10 @@ CHEST = "Chest"
 PHASES = (1, 2, 3)
 
 
+DISPLAY = "reflacx"
+"""Of DICOM files; a JPG is as it is."""
+
+
 def files_of_reflacx(
     root: Path,
     *,
@@ -147,7 +151,7 @@ def read_reflacx(
         has_masks=True,
         roots=roots,
         faults=faults,
-        display="reflacx",  # of DICOM files; a JPG is as it is
+        display=DISPLAY,
         fixation_table=FIXATIONS,
         rows_left_out=left_out,
         notes={
