@@ -141,6 +141,7 @@ def test_weights_of_another_protocol_are_refused(env, cooperated, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_frozen_features_are_of_the_frozen_weights_and_no_others(env, cooperated, tmp_path):
     """A frozen part that is fresh has other weights by another seed, and so other features."""
     settings = dict(

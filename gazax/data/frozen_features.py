@@ -31,7 +31,9 @@ class FrozenFeatures:
 
     def __init__(self, folder: Path) -> None:
         self._arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r").view(_dtype(dtype))
+            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(
+                _dtype(dtype)
+            )
             for name, dtype in json.loads((folder / FACTS).read_text())["dtypes"].items()
         }
 
