@@ -14,7 +14,7 @@ from gazax.train.step import make_step
 from gazax.typing import InputError
 from tests.batches import spec_of, tiny_batch
 from tests.methods.encoders import TinyGuide, TinyUNet
-from tests.methods.test_saliency import equal, start, value_and_grad
+from tests.methods.test_saliency import check_same_step, equal, start, value_and_grad
 from tests.methods.test_supervised import labelled_batch
 
 FREEZE = ("densenet/.*", "unet/.*")
@@ -152,14 +152,7 @@ def test_the_explanation_is_grad_cam_of_the_highest_logit():
 def test_the_same_step_on_any_devices(parallel):
     """With everything trained, the statistics of both encoders among it, and dropout."""
     method, batch = make(), labelled_batch("multiclass", unknown=(1,))
-    found = {}
-    for way in ("jit", parallel):
-        tx = optax.sgd(0.1)
-        state = init_state(method, tx, spec_of(batch), seed=0)
-        step = make_step(method, tx, lambda _: 0.1, mesh=make_mesh(), parallel=way, seed=0)
-        state, terms = step(state, batch)
-        found[way] = jax.device_get((state.params, state.method_state, terms["loss"]))
-    equal(found["jit"], found[parallel], atol=2e-6)
+    check_same_step(method, batch, parallel)
 
 
 def test_a_classifier_for_other_classes_than_the_data_has_is_refused(rng):

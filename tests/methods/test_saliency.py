@@ -37,6 +37,18 @@ def equal(one, other, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, other)
 
 
+def check_same_step(method, batch, parallel):
+    """One step leaves the same parameters and statistics as under jit."""
+    found = {}
+    for way in ("jit", parallel):
+        tx = optax.sgd(0.1)
+        state = init_state(method, tx, spec_of(batch), seed=0)
+        step = make_step(method, tx, lambda _: 0.1, mesh=make_mesh(), parallel=way, seed=0)
+        state, terms = step(state, batch)
+        found[way] = jax.device_get((state.params, state.method_state, terms["loss"]))
+    equal(found["jit"], found[parallel], atol=2e-6)
+
+
 def test_the_loss_is_the_kl_of_the_gaze_density_from_the_prediction(rng):
     method, batch = make(), tiny_batch(6)
     params, state = start(method, batch)
@@ -127,11 +139,4 @@ def test_what_is_trained_is_not_computed_once(rng):
 @pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
 def test_the_same_step_on_any_devices(parallel):
     method, batch = make(freeze=FREEZE), tiny_batch(8)
-    found = {}
-    for way in ("jit", parallel):
-        tx = optax.sgd(0.1)
-        state = init_state(method, tx, spec_of(batch), seed=0)
-        step = make_step(method, tx, lambda _: 0.1, mesh=make_mesh(), parallel=way, seed=0)
-        state, terms = step(state, batch)
-        found[way] = jax.device_get((state.params, state.method_state, terms["loss"]))
-    equal(found["jit"], found[parallel], atol=2e-6)
+    check_same_step(method, batch, parallel)

@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 from gazax.models import MODELS, build
 from gazax.models.densenet import DEPTHS, DenseLayer, DenseNet, make_densenet
 from gazax.typing import InputError
-from tests.models.conftest import randomized
+from tests.models.conftest import check_perturbation_gradient, count, randomized, spec_of
 
 TINY = dict(blocks=(2, 2, 1, 2), growth_rate=8, init_features=16)
 SHORT = dict(blocks=(2, 1), growth_rate=4, init_features=8)
@@ -25,14 +25,6 @@ PARAMETERS = {
     201: (20_013_928, 18_092_928),
 }
 TAPPED = {121: (1024, 512), 169: (1664, 640), 201: (1920, 896)}  # channels after, before
-
-
-def spec_of(model, shape):
-    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
-
-
-def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 @pytest.fixture(scope="session")
@@ -242,36 +234,11 @@ def test_densenet_remat_keeps_each_channel_once(image):
     assert kept(3) - kept(2) == kept(4) - kept(3) > 0
 
 
-def zero_levels(model, variables, image):
-    made = jax.eval_shape(lambda: model.apply(variables, image, mutable=["perturbations"])[1])
-    return jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), made["perturbations"])
-
-
 @pytest.mark.parametrize("remat", [False, True])
 def test_densenet_perturbation_gradient_is_that_of_finite_differences(short, image, remat):
     model, variables, _ = short
     model = model.clone(remat=remat)
-    weight = jnp.asarray(np.random.default_rng(3).normal(size=(2, 12)), jnp.float32)
-    zeros = zero_levels(model, variables, image)
-    assert set(zeros) == {"level_0", "level_1"}
-
-    def score(perturbations):
-        features, out = model.apply({**variables, "perturbations": perturbations}, image)
-        return (features * weight).sum(), out["feature_maps"]
-
-    value_and_gradient = jax.jit(jax.value_and_grad(score, has_aux=True))
-    (_, levels), gradient = value_and_gradient(zeros)
-    for i, name in enumerate(sorted(zeros)):
-        # Uphill, and something at random. Small, because a relu that switches is beyond a gradient.
-        uphill = gradient[name] / gradient[name].std()
-        random = jnp.asarray(np.random.default_rng(4).normal(size=uphill.shape), jnp.float32)
-        size = 1e-3 * float(levels[i].std())
-        step = size * (uphill + random)
-        (up, moved), _ = value_and_gradient({**zeros, name: step})
-        (down, _), _ = value_and_gradient({**zeros, name: -step})
-        np.testing.assert_allclose(moved[i], levels[i] + step, rtol=1e-5, atol=3e-2 * size)
-        expected = float((gradient[name] * step).sum())
-        assert float(up - down) / 2 == pytest.approx(expected, rel=0.02), name
+    check_perturbation_gradient(model, variables, image, width=12)
 
 
 def test_densenet_layers_are_counted_from_the_input():

@@ -12,7 +12,7 @@ from gazax.models import MODELS, build
 from gazax.models.densenet import make_densenet
 from gazax.models.fusion import FusionClassifier, fuse
 from gazax.typing import InputError
-from tests.models.conftest import randomized
+from tests.models.conftest import count, randomized, spec_of
 
 SHAPE = (4, 64, 32, 1)  # not square, so that h and w cannot be swapped
 TINY = dict(
@@ -20,14 +20,6 @@ TINY = dict(
     unet=dict(width=4, reduction=2),
     hidden=8,
 )
-
-
-def spec_of(model, shape):
-    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
-
-
-def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def draw(shape, seed=0):

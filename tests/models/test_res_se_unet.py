@@ -12,19 +12,11 @@ from jax.sharding import AxisType, PartitionSpec
 from gazax.models import build
 from gazax.models.res_se_unet import ResSEBlock, ResSEUNet
 from gazax.typing import InputError
-from tests.models.conftest import randomized
+from tests.models.conftest import count, randomized, spec_of
 
 SHAPE = (4, 32, 64, 1)  # not square, so that h and w cannot be swapped
 GUIDE = (4, 1, 2, 6)
 TINY = dict(width=8, reduction=4)
-
-
-def spec_of(model, *shapes):
-    return jax.eval_shape(model.init, jax.random.key(0), *map(jnp.zeros, shapes))
-
-
-def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 def draw(shape, seed):

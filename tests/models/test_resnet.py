@@ -11,7 +11,7 @@ from flax.traverse_util import flatten_dict
 from gazax.models import MODELS, build
 from gazax.models.resnet import ResNet
 from gazax.typing import InputError
-from tests.models.conftest import randomized
+from tests.models.conftest import check_perturbation_gradient, randomized, zero_levels
 
 TINY = dict(stage_sizes=(1, 1, 1, 1), bottleneck=False)
 SHAPE = (2, 64, 32, 1)  # not square, so that h and w cannot be swapped
@@ -171,36 +171,11 @@ def test_resnet_remat_changes_no_number(image):
         )
 
 
-def zero_levels(model, variables, image):
-    made = jax.eval_shape(lambda: model.apply(variables, image, mutable=["perturbations"])[1])
-    return jax.tree.map(lambda spec: jnp.zeros(spec.shape, spec.dtype), made["perturbations"])
-
-
 @pytest.mark.parametrize("remat", [False, True])
 def test_resnet_perturbation_gradient_is_that_of_finite_differences(image, remat):
     model = ResNet((1, 1), bottleneck=False, remat=remat)
     variables = randomized(model, SHAPE)
-    weight = jnp.asarray(np.random.default_rng(3).normal(size=(2, 128)), jnp.float32)
-    zeros = zero_levels(model, variables, image)
-    assert set(zeros) == {"level_0", "level_1"}
-
-    def score(perturbations):
-        features, out = model.apply({**variables, "perturbations": perturbations}, image)
-        return (features * weight).sum(), out["feature_maps"]
-
-    value_and_gradient = jax.jit(jax.value_and_grad(score, has_aux=True))
-    (_, levels), gradient = value_and_gradient(zeros)
-    for i, name in enumerate(sorted(zeros)):
-        # Uphill, and something at random. Small, because a relu that switches is beyond a gradient.
-        uphill = gradient[name] / gradient[name].std()
-        random = jnp.asarray(np.random.default_rng(4).normal(size=uphill.shape), jnp.float32)
-        size = 1e-3 * float(levels[i].std())
-        step = size * (uphill + random)
-        (up, moved), _ = value_and_gradient({**zeros, name: step})
-        (down, _), _ = value_and_gradient({**zeros, name: -step})
-        np.testing.assert_allclose(moved[i], levels[i] + step, rtol=1e-5, atol=3e-2 * size)
-        expected = float((gradient[name] * step).sum())
-        assert float(up - down) / 2 == pytest.approx(expected, rel=0.02), name
+    check_perturbation_gradient(model, variables, image, width=128)
 
 
 def test_resnet_without_perturbations_is_the_same_program(tiny, image):

@@ -12,17 +12,9 @@ from gazax.models import build
 from gazax.models.unet import UNet
 from gazax.models.unet_blocks import check_size
 from gazax.typing import InputError
-from tests.models.conftest import randomized
+from tests.models.conftest import count, randomized, spec_of
 
 SHAPE = (2, 32, 64, 1)  # not square, so that h and w cannot be swapped
-
-
-def spec_of(model, shape):
-    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(shape))
-
-
-def count(tree):
-    return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
 
 @pytest.fixture(scope="module")
