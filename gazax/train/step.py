@@ -1,6 +1,7 @@
 """One training step for every method, and the three ways to run it on several devices."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -25,9 +26,6 @@ Gradient = Callable[
 ]
 """(trainable, frozen, ...) -> ((loss, (state, terms)), gradient of the trainable part)."""
 
-Placement = Callable[[Batch], Batch]
-"""From host memory to where the gradient wants its batch."""
-
 
 def make_step(
     method: Method,
@@ -49,13 +47,73 @@ def make_step(
         loss over the devices is differentiated. ``pmap``: the same, averaging gradients.
       seed: of the run; a step's key is ``fold_in(key(seed), step)``.
     """
+    if parallel == "pmap":  # pmap cannot be traced into a jitted step
+        gradient = _gradient_of("pmap", method, mesh)
+        jitted_update = jax.jit(_make_update(method, tx, schedule), donate_argnums=(0, 4))
+        jitted_keys = jax.jit(functools.partial(_keys, seed))
+
+        def pmapped_step(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
+            (loss, (method_state, terms)), grads = gradient(
+                *freeze.split(state.params, method.freeze),
+                state.method_state,
+                _cut(batch),
+                *jitted_keys(state),
+            )
+            return jitted_update(state, loss, method_state, terms, grads)
+
+        return pmapped_step
+    jitted = jit_step(method, tx, schedule, mesh=mesh, parallel=parallel, seed=seed)
+    sharding = batch_sharding(mesh)
+    return lambda state, batch: jitted(state, place_batch(batch, sharding))
+
+
+def jit_step(
+    method: Method,
+    tx: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    *,
+    mesh: Mesh,
+    parallel: str,
+    seed: int,
+) -> jax.stages.Wrapped:
+    """The step as one program of (state, batch on the mesh's devices), which can be lowered.
+
+    Args:
+      parallel: ``jit`` or ``shard_map``; the others as in `make_step`.
+    """
+    gradient = _gradient_of(parallel, method, mesh)
+    update = _make_update(method, tx, schedule)
+
+    def whole(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
+        trainable, frozen = freeze.split(state.params, method.freeze)
+        (loss, (method_state, terms)), grads = gradient(
+            trainable, frozen, state.method_state, batch, *_keys(seed, state)
+        )
+        new, terms = update(state, loss, method_state, terms, grads)
+        new = jax.lax.with_sharding_constraint(new, state_sharding(new, mesh))
+        return new, jax.lax.with_sharding_constraint(terms, replicated(mesh))
+
+    return jax.jit(whole, donate_argnums=0)
+
+
+def _gradient_of(parallel: str, method: Method, mesh: Mesh) -> Gradient:
     make_gradient = choose("train.parallel", parallel, GRADIENTS)
     if parallel != "jit" and mesh.shape[FSDP] > 1:
         raise InputError(
             f"train.parallel='{parallel}' repeats every parameter, train.fsdp="
             f"{mesh.shape[FSDP]} cuts them: take parallel='jit' or fsdp=1."
         )
-    gradient, place = make_gradient(method, mesh)
+    return make_gradient(method, mesh)
+
+
+def _keys(seed: int, state: TrainState) -> tuple[Key, StepCount]:
+    return jax.random.fold_in(jax.random.key(seed), state.step), state.step
+
+
+def _make_update(
+    method: Method, tx: optax.GradientTransformation, schedule: optax.Schedule
+) -> Callable[[TrainState, Scalar, State, Terms, Params], tuple[TrainState, Terms]]:
+    """From a state and what the gradient gives to the next state and what is logged."""
 
     def update(
         state: TrainState, loss: Scalar, method_state: State, terms: Terms, grads: Params
@@ -80,64 +138,36 @@ def make_step(
         }
         return new, terms
 
-    def keys(state: TrainState) -> tuple[Key, StepCount]:
-        return jax.random.fold_in(jax.random.key(seed), state.step), state.step
-
-    if parallel == "pmap":  # pmap cannot be traced into a jitted step
-        jitted_update = jax.jit(update, donate_argnums=(0, 4))
-        jitted_keys = jax.jit(keys)
-
-        def pmapped_step(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
-            (loss, (method_state, terms)), grads = gradient(
-                *freeze.split(state.params, method.freeze),
-                state.method_state,
-                place(batch),
-                *jitted_keys(state),
-            )
-            return jitted_update(state, loss, method_state, terms, grads)
-
-        return pmapped_step
-
-    def whole(state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
-        (loss, (method_state, terms)), grads = gradient(
-            *freeze.split(state.params, method.freeze), state.method_state, batch, *keys(state)
-        )
-        new, terms = update(state, loss, method_state, terms, grads)
-        new = jax.lax.with_sharding_constraint(new, state_sharding(new, mesh))
-        return new, jax.lax.with_sharding_constraint(terms, replicated(mesh))
-
-    jitted = jax.jit(whole, donate_argnums=0)
-    return lambda state, batch: jitted(state, place(batch))
+    return update
 
 
-def _by_jit(method: Method, mesh: Mesh) -> tuple[Gradient, Placement]:
-    return _gradient(method, "jit", None), lambda batch: place_batch(batch, batch_sharding(mesh))
+def _by_jit(method: Method, mesh: Mesh) -> Gradient:
+    return _gradient(method, "jit", None)
 
 
-def _by_shard_map(method: Method, mesh: Mesh) -> tuple[Gradient, Placement]:
+def _by_shard_map(method: Method, mesh: Mesh) -> Gradient:
     whole, part = PartitionSpec(), PartitionSpec(DATA)
-    mapped = jax.shard_map(
+    return jax.shard_map(
         _gradient(method, "shard_map", DATA),
         mesh=mesh,
         in_specs=(whole, whole, whole, part, whole, whole),
         out_specs=whole,
     )
-    return mapped, lambda batch: place_batch(batch, batch_sharding(mesh))
 
 
-def _by_pmap(method: Method, mesh: Mesh) -> tuple[Gradient, Placement]:
-    mapped = jax.pmap(
+def _by_pmap(method: Method, mesh: Mesh) -> Gradient:
+    return jax.pmap(
         _gradient(method, "pmap", DATA),
         axis_name=DATA,
         in_axes=(None, None, None, 0, None, None),
         out_axes=None,
     )
 
-    def cut(batch: Batch) -> Batch:
-        devices = jax.local_device_count()
-        return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
-    return mapped, cut
+def _cut(batch: Batch) -> Batch:
+    """A part a device, as pmap takes it."""
+    devices = jax.local_device_count()
+    return jax.tree.map(lambda x: x.reshape(devices, -1, *x.shape[1:]), batch)
 
 
 def _gradient(method: Method, parallel: str, axis_name: str | None) -> Gradient:

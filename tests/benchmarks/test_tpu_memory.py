@@ -7,7 +7,6 @@ python -m pytest tests/benchmarks/test_tpu_memory.py -n0 -m slow -s
 import importlib.util
 import pathlib
 import time
-from unittest import mock
 
 import jax
 import numpy as np
@@ -17,9 +16,9 @@ from jax.sharding import AxisType, Mesh
 
 from gazax import config as config_lib
 from gazax.experiment import parts
-from gazax.train import step as step_lib
 from gazax.train.sharding import DATA, FSDP, batch_sharding
 from gazax.train.start import make_start
+from gazax.train.step import jit_step
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs/cooperative"
 BEGINS_WITH = {
@@ -62,17 +61,38 @@ def compile_step(
         batch = {**batch, "cached": found}
     batch = jax.tree.map(lambda x: x.update(sharding=batch_sharding(mesh)), batch)
 
-    # A batch of shapes has nothing to put on a device.
-    with mock.patch.object(step_lib, "place_batch", lambda batch, sharding: batch):
-        step = step_lib.make_step(method, tx, schedule, mesh=mesh, parallel="jit", seed=0)
-        traced = jax.jit(step, donate_argnums=0).trace(state, batch)
-    return traced.lower(lowering_platforms=("tpu",)).compile()
+    step = jit_step(method, tx, schedule, mesh=mesh, parallel="jit", seed=0)
+    return step.trace(state, batch).lower(lowering_platforms=("tpu",)).compile()
+
+
+FITS = {
+    ("stage1_triplet", True): 48,
+    ("stage1_triplet", False): 20,
+    ("stage1_classify", True): 48,
+    ("stage1_classify", False): 20,
+    ("stage2_saliency", True): 16,
+    ("stage2_saliency", False): 4,
+    ("stage3_fusion", True): 4096,
+}
+"""(stage, remat) -> images of a batch; stage 3 has nothing left to recompute."""
+
+
+@pytest.fixture
+def least_effort():
+    """XLA without its costly passes: a quarter of the minutes, and a few per cent more memory.
+
+    With all effort, eight images of stage 1b took 2.48 GiB and 1,482 s, with the least 2.57 GiB.
+    """
+    name = "jax_exec_time_optimization_effort"
+    before = getattr(jax.config, name)
+    jax.config.update(name, -1.0)
+    yield
+    jax.config.update(name, before)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("remat", [True, False])
-@pytest.mark.parametrize("stage", BEGINS_WITH)
-def test_memory_of_a_step_on_one_chip(monkeypatch, stage, remat):
+@pytest.mark.parametrize(("stage", "remat"), FITS)
+def test_a_batch_fits_one_chip(monkeypatch, least_effort, stage, remat):
     if importlib.util.find_spec("libtpu") is None:
         pytest.skip("libtpu is not installed; pip install 'jax[tpu]'")
     for name, value in {  # no metadata server is asked what machine this is
@@ -82,19 +102,13 @@ def test_memory_of_a_step_on_one_chip(monkeypatch, stage, remat):
         "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     }.items():
         monkeypatch.setenv(name, value)
+    batch_size = FITS[stage, remat]
     start = time.perf_counter()
-    try:
-        compiled = compile_step(stage, batch_size=16, remat=remat)
-    except jax.errors.JaxRuntimeError as error:
-        if remat or "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        print(f"\n{stage}, batch 16, remat {remat}: {str(error).splitlines()[0]}")
-        return
+    compiled = compile_step(stage, batch_size=batch_size, remat=remat)
     seconds = time.perf_counter() - start
     peak = compiled.memory_analysis().peak_memory_in_bytes
-    flops = compiled.cost_analysis()["flops"]
     print(
-        f"\n{stage}, batch 16, remat {remat}: peak {peak / 2**30:.2f} GiB, "
-        f"{flops / 1e12:.2f} TFLOP, compiled in {seconds:.0f} s"
+        f"\n{stage}, batch {batch_size}, remat {remat}: peak {peak / 2**30:.2f} GiB, "
+        f"compiled in {seconds:.0f} s"
     )
     assert peak <= HBM
