@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping
 
 from absl import logging
 from etils import epath
-from tensorboardX import SummaryWriter
 
 from gazax.train.files import write_text
 
@@ -32,6 +31,9 @@ class Metrics:
         self._lines = [line for line in before if line["step"] <= start]
         write_text(self._path, "".join(_dumps(line) for line in self._lines))
         self._file = self._path.open("a")
+        # It imports torch where there is one, which takes two seconds of every command.
+        from tensorboardX import SummaryWriter
+
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
