@@ -75,23 +75,25 @@ def to_torch(ours: Mapping[str, Any], table: Rows, model: str) -> dict[str, np.n
 
 
 def from_torch(
-    found: Mapping[str, Any], table: Rows, model: str
+    found: Mapping[str, Any], table: Rows, model: str, library: str = "torchvision"
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The "params" and "batch_stats" collections of a state dict.
 
     Args:
       found: arrays, or torch tensors on the CPU, by torch's keys, `without_counters`.
       table, model: see `to_torch`.
+      library: whose keys they are, for messages.
 
     Raises:
       InputError: a key is missing, has no place in the table, or has another number of axes.
     """
-    match_names("torchvision's state dict", model, found, {key for _, key, _ in table})
+    what = f"{library}'s state dict"
+    match_names(what, model, found, {key for _, key, _ in table})
     moved = {}
     for path, key, axes in table:
         if axes is not None and len(axes) != np.ndim(found[key]):
             raise InputError(
-                f"torchvision's state dict: '{key}' has the shape {np.shape(found[key])}; a "
+                f"{what}: '{key}' has the shape {np.shape(found[key])}; a "
                 f"{model}'s has {len(axes)} axes"
             )
         back = None if axes is None else tuple(axes.index(i) for i in range(len(axes)))

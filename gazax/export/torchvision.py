@@ -1,9 +1,12 @@
-"""Weights of any torchvision model that has a table here, told apart by their keys."""
+"""Weights of any convolutional network that has a table here, told apart by their keys.
+
+They are torchvision's; of Inception-ResNet-v2, which it does not have, timm's.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gazax.export import densenet, resnet
+from gazax.export import densenet, inception_resnet_v2, resnet
 from gazax.typing import InputError
 
 _SHOWN = 3
@@ -13,19 +16,20 @@ _SHOWN = 3
 _KNOWN: dict[str, tuple[str, Callable[[Mapping[str, Any]], tuple[dict, dict]]]] = {
     "densenet": ("features.denseblock", densenet.from_torchvision),
     "resnet": ("layer1.0.", resnet.from_torchvision),
+    "inception_resnet_v2": ("mixed_5b.", inception_resnet_v2.from_timm),
 }
 
 
 def from_torchvision(state_dict: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """The state dict of one of torchvision's models as ours.
+    """The state dict of one of torchvision's models, or of timm's Inception-ResNet-v2, as ours.
 
     Args:
-      state_dict: arrays, or torch tensors on the CPU, by torchvision's keys.
+      state_dict: arrays, or torch tensors on the CPU, by the library's keys.
 
     Returns:
-      The architecture, 'densenet' or 'resnet', a name of `gazax.models.MODELS`; the "params" and
-      the "batch_stats" collections, the head in them if there is one. The stem has torchvision's
-      channels.
+      The architecture, 'densenet', 'resnet' or 'inception_resnet_v2', a name of
+      `gazax.models.MODELS`; the "params" and the "batch_stats" collections, the head in them if
+      there is one. The stem has the library's channels.
 
     Raises:
       InputError: the keys are of no architecture that is known, or do not fit the one that they
@@ -39,5 +43,5 @@ def from_torchvision(state_dict: Mapping[str, Any]) -> tuple[str, dict[str, Any]
     raise InputError(
         f"the keys are those of no architecture that is known: found "
         f"{', '.join(found[:_SHOWN]) or 'none'}{more}; known are {', '.join(_KNOWN)}, with "
-        "torchvision's keys without a prefix"
+        "torchvision's or timm's keys without a prefix"
     )

@@ -1,5 +1,7 @@
 """Small networks that stand on a backbone's features."""
 
+from collections.abc import Sequence
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -125,3 +127,28 @@ def _on_grid(density: Float[Array, "b h w"], size: Size) -> Float[Array, "b gh g
     """The densities on another grid, still summing to 1."""
     pooled = jax.vmap(lambda map: area_pool(map, size=size))(density)
     return pooled / pooled.sum(axis=(1, 2), keepdims=True)
+
+
+def pooled_output(
+    levels: Sequence[Array], *, stem: Array, num_classes: int
+) -> tuple[Array, dict[str, Array | list[Array]]]:
+    """What a network gives that pools its last level: (output, out), see `gazax.models`.
+
+    Called inside a compact method: `head` stands in the calling model.
+
+    Args:
+      levels: feature maps, float32, the coarsest last.
+      stem: what goes into the first of them.
+      num_classes: columns of the output; 0 = no head, the output is the features.
+    """
+    features = levels[-1].mean(axis=(1, 2))
+    out = {
+        "features": features,
+        "feature_map": levels[-1],
+        "feature_maps": list(levels),
+        "attention": [jnp.square(level).mean(axis=-1) for level in levels],
+        "stem": stem.astype(jnp.float32),
+    }
+    if num_classes == 0:
+        return features, out
+    return Classifier(num_classes, name="head")(features), out

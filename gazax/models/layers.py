@@ -3,6 +3,9 @@
 The same numbers and the same roles of parameters as torch's, in the forms that XLA runs well.
 """
 
+import math
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -11,7 +14,7 @@ from flax.typing import Dtype, Initializer
 from jax.lax import Precision
 from jaxtyping import Array, Float
 
-from gazax.typing import InputError
+from gazax.typing import InputError, Size
 
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """Normal, variance 2 / (kernel area * output channels): torchvision's start of a convolution."""
@@ -19,21 +22,21 @@ KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 _FEW_CELLS = 9
 """Output cells up to which a convolution runs as one product with the patches."""
 _MOMENTUM = 0.9
-_EPSILON = 1e-5
 
 
 class Conv(nn.Module):
     """Convolution with torch's geometry: the same zero padding on all sides.
 
-    Output side: floor((side + 2 * padding - kernel_size) / stride) + 1. XLA's own "SAME" pads a
-    stride of 2 on one side only, which moves everything by a pixel. Parameters: `kernel`
-    (kh, kw, c_in, c_out), and `bias`.
+    Output side: floor((side + 2 * padding - kernel_size) / stride) + 1, axis by axis. XLA's own
+    "SAME" pads a stride of 2 on one side only, which moves everything by a pixel. Parameters:
+    `kernel` (kh, kw, c_in, c_out), and `bias`.
 
     Attributes:
       features: output channels.
-      kernel_size: side of the square window, cells.
+      kernel_size: side of the square window, or (height, width), cells.
       stride: cells, of both axes.
-      padding: cells on each side; None = kernel_size // 2.
+      padding: cells on each side of both axes; None = kernel_size // 2, axis by axis, and 0 leaves
+        out what no whole window covers.
       use_bias: whether there is a bias.
       kernel_init: start of the kernel.
       dtype: of the computation; parameters are float32.
@@ -46,7 +49,7 @@ class Conv(nn.Module):
     """
 
     features: int
-    kernel_size: int = 3
+    kernel_size: int | Size = 3
     stride: int = 1
     padding: int | None = None
     use_bias: bool = False
@@ -56,55 +59,61 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c_in"]) -> Float[Array, "b h_out w_out c_out"]:
         """Convolve each map."""
-        size, stride = self.kernel_size, self.stride
-        kernel = self.param("kernel", self.kernel_init, (size, size, x.shape[-1], self.features))
+        sides = self.kernel_size
+        size = (sides, sides) if isinstance(sides, int) else sides
+        stride = self.stride
+        kernel = self.param("kernel", self.kernel_init, (*size, x.shape[-1], self.features))
         bias = (
             self.param("bias", nn.initializers.zeros, (self.features,)) if self.use_bias else None
         )
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        padding = size // 2 if self.padding is None else self.padding
-        if size == 1 and padding == 0:
+        if self.padding is None:
+            padding = (size[0] // 2, size[1] // 2)
+        else:
+            padding = (self.padding, self.padding)
+        if size == (1, 1) and padding == (0, 0):
             x = x[:, ::stride, ::stride]
             rows = jnp.einsum("nc,cd->nd", x.reshape(-1, x.shape[-1]), kernel[0, 0])
             y = rows.reshape(*x.shape[:-1], self.features)
-        elif (
-            _side(x.shape[1], size, stride, padding) * _side(x.shape[2], size, stride, padding)
-            <= _FEW_CELLS
-        ):
+        elif math.prod(_grid(x.shape[1:3], size, stride, padding)) <= _FEW_CELLS:
             y = _by_patches(x, kernel, stride=stride, padding=padding)
         else:
             y = jax.lax.conv_general_dilated(
                 x,
                 kernel,
                 window_strides=(stride, stride),
-                padding=[(padding, padding)] * 2,
+                padding=[(cells, cells) for cells in padding],
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
         return y if bias is None else y + bias[None, None, None]
 
 
-def _side(side: int, size: int, stride: int, padding: int) -> int:
-    return (side + 2 * padding - size) // stride + 1
+def _grid(sides: Sequence[int], size: Size, stride: int, padding: Size) -> list[int]:
+    """(height, width) of what a convolution gives out."""
+    return [
+        (side + 2 * cells - window) // stride + 1
+        for side, window, cells in zip(sides, size, padding, strict=True)
+    ]
 
 
-def _by_patches(x: Array, kernel: Array, *, stride: int, padding: int) -> Array:
+def _by_patches(x: Array, kernel: Array, *, stride: int, padding: Size) -> Array:
     """The convolution as one product: the window of each output cell times the kernel."""
-    size, _, c_in, c_out = kernel.shape
-    height, width = (_side(side, size, stride, padding) for side in x.shape[1:3])
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    high, wide, c_in, c_out = kernel.shape
+    height, width = _grid(x.shape[1:3], (high, wide), stride, padding)
+    x = jnp.pad(x, ((0, 0), *((cells, cells) for cells in padding), (0, 0)))
     windows = [
         x[:, i : i + (height - 1) * stride + 1 : stride, j : j + (width - 1) * stride + 1 : stride]
-        for i in range(size)
-        for j in range(size)
+        for i in range(high)
+        for j in range(wide)
     ]
-    rows = jnp.concatenate(windows, axis=-1).reshape(-1, size * size * c_in)
+    rows = jnp.concatenate(windows, axis=-1).reshape(-1, high * wide * c_in)
     return (rows @ kernel.reshape(-1, c_out)).reshape(x.shape[0], height, width, c_out)
 
 
 class BatchNorm(nn.Module):
     """Batch normalisation with torch's running statistics.
 
-    y = scale * (x - mean) / sqrt(var + 1e-5) + bias
+    y = scale * (x - mean) / sqrt(var + epsilon) + bias
 
     In training, mean and (biased) variance are those of the n values a channel of the batch, and
     running <- .9 * running + .1 * batch, for the variance with the unbiased n / (n - 1). Otherwise
@@ -117,6 +126,7 @@ class BatchNorm(nn.Module):
       axis_name: mapped axis that the batch is split over: n counts all its shards. None: the
         batch is whole (as under jit over a mesh).
       dtype: of what is returned.
+      epsilon: added to the variance.
 
     Raises:
       InputError: a batch of one value a channel, which has no variance.
@@ -131,6 +141,7 @@ class BatchNorm(nn.Module):
 
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w c"]:
@@ -158,7 +169,7 @@ class BatchNorm(nn.Module):
                 running_var.value = keep * running_var.value + take * var * (n / (n - 1))
         else:
             mean, var = running_mean.value, running_var.value
-        factor = scale * jax.lax.rsqrt(var + _EPSILON)
+        factor = scale * jax.lax.rsqrt(var + self.epsilon)
         y = (rows - mean[None]) * factor[None] + bias[None]
         return y.reshape(x.shape).astype(self.dtype)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from gazax.models.heads import Classifier
+from gazax.models.heads import pooled_output
 from gazax.models.layers import BatchNorm, Conv, max_pool
 from gazax.typing import InputError
 
@@ -131,17 +131,7 @@ class ResNet(nn.Module):
                 x = self.perturb(f"level_{stage}", x)
             levels.append(x.astype(jnp.float32))
 
-        features = levels[-1].mean(axis=(1, 2))
-        out = {
-            "features": features,
-            "feature_map": levels[-1],
-            "feature_maps": levels,
-            "attention": [jnp.square(level).mean(axis=-1) for level in levels],
-            "stem": stem.astype(jnp.float32),
-        }
-        if self.num_classes == 0:
-            return features, out
-        return Classifier(self.num_classes, name="head")(features), out
+        return pooled_output(levels, stem=stem, num_classes=self.num_classes)
 
     @nn.nowrap
     def layer_of(self, name: str) -> int:

@@ -33,15 +33,20 @@ def nhwc(y):
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("size", "stride", "padding"),
-    [(1, 1, None), (1, 2, None), (1, 1, 1), (3, 1, None), (3, 2, None), (7, 2, None), (3, 1, 0)],
+    [
+        *((1, 1, None), (1, 2, None), (1, 1, 1), (3, 1, None), (3, 2, None), (7, 2, None)),
+        *((3, 1, 0), (3, 2, 0)),
+        *(((1, 7), 1, None), ((7, 1), 1, None), ((1, 3), 2, None), ((5, 7), 1, 0), ((3, 1), 1, 1)),
+    ],
 )
 def test_conv_is_torchs(size, stride, padding):
     torch = pytest.importorskip("torch")
-    x, kernel, bias = draw(2, 7, 8, 3), draw(size, size, 3, 4, seed=1), draw(4, seed=2)
+    window = (size, size) if isinstance(size, int) else size
+    x, kernel, bias = draw(2, 7, 8, 3), draw(*window, 3, 4, seed=1), draw(4, seed=2)
     conv = Conv(4, size, stride, padding=padding, use_bias=True)
     ours = conv.apply({"params": {"kernel": kernel, "bias": bias}}, x)
     weight = tensor(kernel).permute(3, 2, 0, 1)
-    given = size // 2 if padding is None else padding
+    given = [side // 2 for side in window] if padding is None else padding
     theirs = torch.nn.functional.conv2d(nchw(x), weight, tensor(bias), stride, given)
     np.testing.assert_allclose(ours, nhwc(theirs), rtol=1e-5, atol=1e-5)
 
@@ -273,13 +278,14 @@ def test_batch_norm_input_gradient_crosses_devices(parallel):
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-6)
 
 
-def test_batch_norm_in_inference_uses_the_running_statistics():
+@pytest.mark.parametrize(("settings", "epsilon"), [({}, 1e-5), ({"epsilon": 0.1}, 0.1)])
+def test_batch_norm_in_inference_uses_the_running_statistics(settings, epsilon):
     variables, x = batch_norm_variables(), draw(*BATCH)
     stats, params = jax.device_get((variables["batch_stats"], variables["params"]))
-    expected = (np.asarray(x) - stats["mean"]) / np.sqrt(stats["var"] + 1e-5) * params[
+    expected = (np.asarray(x) - stats["mean"]) / np.sqrt(stats["var"] + epsilon) * params[
         "scale"
     ] + params["bias"]
-    y = BatchNorm().apply(variables, x, train=False)
+    y = BatchNorm(**settings).apply(variables, x, train=False)
     np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
