@@ -13,8 +13,9 @@ from gazax.train.state import init_state
 from gazax.train.step import make_step
 from gazax.typing import InputError
 from tests.batches import spec_of, tiny_batch
+from tests.methods.devices import check_same_step
 from tests.methods.encoders import TinyGuide, TinyUNet
-from tests.methods.test_saliency import check_same_step, equal, start, value_and_grad
+from tests.methods.test_saliency import equal, start, value_and_grad
 from tests.methods.test_supervised import labelled_batch
 
 FREEZE = ("densenet/.*", "unet/.*")
@@ -148,11 +149,10 @@ def test_the_explanation_is_grad_cam_of_the_highest_logit():
     np.testing.assert_allclose(method.explain(params, state, batch), expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
-def test_the_same_step_on_any_devices(parallel):
+def test_the_same_step_on_any_devices():
     """With everything trained, the statistics of both encoders among it, and dropout."""
     method, batch = make(), labelled_batch("multiclass", unknown=(1,))
-    check_same_step(method, batch, parallel)
+    check_same_step(method, batch)
 
 
 def test_a_classifier_for_other_classes_than_the_data_has_is_refused(rng):

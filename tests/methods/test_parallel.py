@@ -1,15 +1,11 @@
 """GazAT with all that crosses examples: one device, shard_map and pmap take the same step."""
 
 import jax
-import numpy as np
-import optax
 import pytest
 
 from gazax.models.resnet import ResNet
-from gazax.train.sharding import make_mesh
-from gazax.train.state import init_state
-from gazax.train.step import make_step
-from tests.batches import spec_of, tiny_batch
+from tests.batches import tiny_batch
+from tests.methods.devices import check_same_step
 from tests.methods.test_gazat import make
 
 
@@ -25,20 +21,6 @@ def test_grad_cam_of_a_resnet_takes_the_same_step_on_any_devices():
         level_weights=(1.0,),
     )
     batch = tiny_batch(8)
-    tx = optax.sgd(0.05)
-    found = {}
-    for parallel in ("jit", "shard_map", "pmap"):
-        state = init_state(method, tx, spec_of(batch), seed=0)
-        before = jax.device_get(state.params)
-        step = make_step(method, tx, lambda step: 0.05, mesh=make_mesh(), parallel=parallel, seed=0)
-        state, terms = step(state, batch)
-        assert terms["loss/attention"] > 0
-        found[parallel] = jax.device_get((state.params, state.method_state))
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, found["jit"][0])
+    terms, moved = check_same_step(method, batch, learning_rate=0.05)
+    assert terms["loss/attention"] > 0
     assert min(jax.tree.leaves(moved["backbone"])) > 1e-7
-    for parallel in ("shard_map", "pmap"):
-        jax.tree.map(
-            lambda one, other: np.testing.assert_allclose(other, one, atol=2e-6),
-            found["jit"],
-            found[parallel],
-        )

@@ -12,6 +12,7 @@ from gazax.train.step import make_step
 from gazax.typing import InputError
 from tests.batches import spec_of, tiny_batch
 from tests.methods.descent import descend
+from tests.methods.devices import check_same_step
 from tests.methods.encoders import TinyGuide, TinyUNet
 
 FREEZE = ("densenet/.*",)
@@ -35,18 +36,6 @@ def value_and_grad(method, params, state, batch, rng, *, train=True):
 
 def equal(one, other, **tolerance):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, other)
-
-
-def check_same_step(method, batch, parallel):
-    """One step leaves the same parameters and statistics as under jit."""
-    found = {}
-    for way in ("jit", parallel):
-        tx = optax.sgd(0.1)
-        state = init_state(method, tx, spec_of(batch), seed=0)
-        step = make_step(method, tx, lambda _: 0.1, mesh=make_mesh(), parallel=way, seed=0)
-        state, terms = step(state, batch)
-        found[way] = jax.device_get((state.params, state.method_state, terms["loss"]))
-    equal(found["jit"], found[parallel], atol=2e-6)
 
 
 def test_the_loss_is_the_kl_of_the_gaze_density_from_the_prediction(rng):
@@ -136,7 +125,5 @@ def test_what_is_trained_is_not_computed_once(rng):
     assert make(guide=None).precompute(params, state, batch) == {}  # nothing to compute
 
 
-@pytest.mark.parametrize("parallel", ["shard_map", "pmap"])
-def test_the_same_step_on_any_devices(parallel):
-    method, batch = make(freeze=FREEZE), tiny_batch(8)
-    check_same_step(method, batch, parallel)
+def test_the_same_step_on_any_devices():
+    check_same_step(make(freeze=FREEZE), tiny_batch(8))

@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from gazax.methods import SimCLR, build
@@ -9,12 +8,10 @@ from gazax.methods.views import augmented_views
 from gazax.models import build as build_model
 from gazax.models.heads import Projector
 from gazax.ops.views import standard_view, strong_transform
-from gazax.train.sharding import make_mesh
-from gazax.train.state import init_state
-from gazax.train.step import make_step
 from gazax.typing import InputError
-from tests.batches import spec_of, tiny_batch
+from tests.batches import tiny_batch
 from tests.methods.descent import descend
+from tests.methods.devices import check_same_step
 from tests.reference import losses as slow
 
 
@@ -92,20 +89,7 @@ def test_it_learns_to_tell_images_apart(rng):
 
 
 def test_the_same_step_on_any_devices():
-    method, batch = make(), tiny_batch(8)
-    tx = optax.sgd(0.05)
-    found = {}
-    for parallel in ("jit", "shard_map", "pmap"):
-        state = init_state(method, tx, spec_of(batch), seed=0)
-        step = make_step(method, tx, lambda step: 0.05, mesh=make_mesh(), parallel=parallel, seed=0)
-        state, _ = step(state, batch)
-        found[parallel] = jax.device_get(state.params)
-    for parallel in ("shard_map", "pmap"):
-        jax.tree.map(
-            lambda one, other: np.testing.assert_allclose(other, one, atol=2e-6),
-            found["jit"],
-            found[parallel],
-        )
+    check_same_step(make(), tiny_batch(8))
 
 
 def test_features_are_the_backbones_and_attention_a_density(rng):

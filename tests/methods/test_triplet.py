@@ -1,7 +1,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from flax import linen as nn
 
@@ -9,12 +8,10 @@ from gazax.methods import build
 from gazax.methods.triplet import Triplet
 from gazax.models.heads import Projector
 from gazax.models.layers import BatchNorm
-from gazax.train.sharding import make_mesh
-from gazax.train.state import init_state
-from gazax.train.step import make_step
 from gazax.typing import InputError
-from tests.batches import spec_of, tiny_batch
+from tests.batches import tiny_batch
 from tests.methods.descent import descend
+from tests.methods.devices import check_same_step
 from tests.methods.test_supervised import Patches, value_and_grad
 from tests.reference import cooperative as slow
 
@@ -162,22 +159,8 @@ def test_the_same_step_on_any_devices(name):
     """Class 2 is on one device alone; the batch statistics are the whole batch's."""
     method = make(backbone=NormedPatches(), **OBJECTIVES[name])
     batch = classed_batch(classes=[0, 1, 0, 1, 2, 2, 1, 0], unknown=[7])
-    tx = optax.sgd(0.5)
-    found = {}
-    for parallel in ("jit", "shard_map", "pmap"):
-        state = init_state(method, tx, spec_of(batch), seed=0)
-        before = jax.device_get(state.params)
-        step = make_step(method, tx, lambda step: 0.5, mesh=make_mesh(), parallel=parallel, seed=0)
-        state, terms = step(state, batch)
-        found[parallel] = jax.device_get((state.params, state.method_state, terms))
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before, found["jit"][0])
+    _, moved = check_same_step(method, batch, learning_rate=0.5, atol=5e-6)
     assert max(jax.tree.leaves(moved["backbone"])) > 1e-4
-    for parallel in ("shard_map", "pmap"):
-        jax.tree.map(
-            lambda one, other: np.testing.assert_allclose(other, one, atol=5e-6),
-            found["jit"],
-            found[parallel],
-        )
 
 
 def test_encode_gives_features_and_a_density(rng):
