@@ -96,15 +96,20 @@ class Backbone:
         return out, {**state, self.scope: updated["batch_stats"]}
 
     def zero_perturbations(
-        self, params: Params, state: State, image: Float[Array, "b h w c"]
+        self,
+        params: Params,
+        state: State,
+        image: Float[Array, "b h w c"],
+        inputs: Mapping[str, Array] | None = None,
     ) -> Params:
-        """Zeros of the shape of every level's features, as `look` takes them."""
+        """Zeros of the shape of every level's features, as `look` takes them and its `inputs`."""
 
         def shapes() -> Any:
             variables = {"params": params[self.scope]}
             if self.scope in state:
                 variables["batch_stats"] = state[self.scope]
-            applied: Any = self.model.apply(variables, image, mutable=["perturbations"])
+            more: dict[str, Any] = dict(inputs or {})
+            applied: Any = self.model.apply(variables, image, mutable=["perturbations"], **more)
             return applied[1]["perturbations"]
 
         # Zero, but of the image's type: under shard_map a constant would be one for all shards,

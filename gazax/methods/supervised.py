@@ -26,9 +26,9 @@ from gazax.methods.attention import (
 from gazax.methods.backbone import Backbone
 from gazax.methods.base import Params, State
 from gazax.methods.labels import Labels
-from gazax.methods.views import standard_views
+from gazax.methods.views import own_gaze, standard_views
 from gazax.ops.image import to_float
-from gazax.typing import Batch, Key, Scalar, StepCount, Terms
+from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +44,9 @@ class Supervised:
       attention: where the model is said to look, one of `SOURCES` of `gazax.methods.attention`
         but 'module'; Grad-CAM is of the logit that is highest.
       levels: whose maps are joined; negative ones count from the last.
+      gaze_input: whether the backbone sees the gaze map beside the image, in use as in training:
+        that of the batch's fixations, zeros for an image without any. In training it moves along
+        with the image. A backbone that sees gaze says so as `takes_gaze`.
       freeze, axis_name: see `gazax.methods.base.Method`.
     """
 
@@ -58,19 +61,31 @@ class Supervised:
     positive_weight: tuple[float, ...] = ()
     attention: str = "grad_cam"
     levels: tuple[int, ...] = (-1,)
+    gaze_input: bool = False
     freeze: tuple[str, ...] = ()
     axis_name: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuses what the task does not know, and sources of attention that it does not have."""
+        """Refuses what the task does not know, and what the backbone does not have."""
         choose("method.attention", self.attention, [s for s in SOURCES if s != "module"])
         _ = self._labels  # made now, so that its refusals come now
+        name = type(self.backbone).__name__
+        if takes_gaze(self.backbone) and not self.gaze_input:
+            raise InputError(
+                f"the backbone {name} sees a gaze map beside the image, and none would be given; "
+                "set config.method.gaze_input=True."
+            )
+        if self.gaze_input and not takes_gaze(self.backbone):
+            raise InputError(
+                f"config.method.gaze_input=True gives the backbone a gaze map, and {name} sees "
+                "only the image; set config.method.gaze_input=False, or take a backbone for gaze."
+            )
 
     def init(self, rng: Key, batch: Batch) -> tuple[Params, State]:
         """Scopes `backbone` and `head`."""
         rng_backbone, rng_head = jax.random.split(rng)
-        image = to_float(batch["image"][:2])
-        backbone, state, out = self._encoder.init(rng_backbone, image)
+        first: Any = jax.tree.map(lambda x: x[:2], batch)
+        backbone, state, out = self._encoder.init(rng_backbone, *self._undisturbed(first))
         check_source(out, self.attention, self.levels)
         logits, head = self.head.init_with_output(rng_head, out["features"])
         self._labels.check_columns(logits=logits.shape[1], labels=batch["label"].shape[1])
@@ -87,11 +102,13 @@ class Supervised:
         valid = self._labels.known(label)
         if train:
             nothing = jnp.zeros((*batch["image"].shape[:3], 0))
-            image, _, _ = standard_views(batch, nothing, rng, standard=self.standard)
+            maps = own_gaze(batch) if self.gaze_input else nothing
+            image, maps, _ = standard_views(batch, maps, rng, standard=self.standard)
+            inputs = {"gaze": maps} if self.gaze_input else {}
         else:
-            image = to_float(batch["image"])
+            image, inputs = self._undisturbed(batch)
             valid &= jnp.asarray(batch["weight"]) > 0
-        out, state = self._encoder.look(params, state, image, train=train)
+        out, state = self._encoder.look(params, state, image, train=train, inputs=inputs)
         losses = self._labels.losses(self._score(params, out), label, valid=valid)
         total = masked_mean(losses, valid, axis_name=self.axis_name)
         return total, (state, {"loss/classification": total})
@@ -107,7 +124,7 @@ class Supervised:
         if self.attention == "grad_cam":
             maps, out = self._grad_cam(params, state, batch, levels=self.levels)
         else:
-            out, _ = self._encoder.look(params, state, to_float(batch["image"]), train=False)
+            out = self._look(params, state, batch)
             maps = plain_maps(out, self.attention, self.levels)
         return out["features"].astype(jnp.float32), mean_density(maps)
 
@@ -118,7 +135,7 @@ class Supervised:
 
     def predict(self, params: Params, state: State, batch: Batch) -> Float[Array, "b k"]:
         """Probabilities of the undisturbed images' labels; for 'multiclass' they sum to 1."""
-        out, _ = self._encoder.look(params, state, to_float(batch["image"]), train=False)
+        out = self._look(params, state, batch)
         return self._labels.probabilities(self._score(params, out))
 
     @property
@@ -129,17 +146,27 @@ class Supervised:
         self, params: Params, state: State, batch: Batch, *, levels: tuple[int, ...]
     ) -> tuple[Maps, dict[str, Any]]:
         """Grad-CAM of each image's highest logit, and what the backbone gives out."""
-        image = to_float(batch["image"])
+        image, inputs = self._undisturbed(batch)
 
         def highest_logit(perturbations: Params) -> tuple[Array, tuple[dict[str, Any], None]]:
             out, _ = self._encoder.look(
-                params, state, image, train=False, perturbations=perturbations
+                params, state, image, train=False, perturbations=perturbations, inputs=inputs
             )
             return self._score(params, out).max(axis=1), (out, None)
 
-        zeros = self._encoder.zero_perturbations(params, state, image)
+        zeros = self._encoder.zero_perturbations(params, state, image, inputs)
         maps, out, _ = grad_cam_maps(highest_logit, zeros, levels=levels, gradient="constant")
         return maps, out
+
+    def _look(self, params: Params, state: State, batch: Batch) -> dict[str, Any]:
+        image, inputs = self._undisturbed(batch)
+        out, _ = self._encoder.look(params, state, image, train=False, inputs=inputs)
+        return out
+
+    def _undisturbed(self, batch: Batch) -> tuple[Array, dict[str, Array]]:
+        """The images as they are, and what the backbone takes besides."""
+        inputs = {"gaze": own_gaze(batch)} if self.gaze_input else {}
+        return to_float(batch["image"]), inputs
 
     @property
     def _encoder(self) -> Backbone:
@@ -149,3 +176,8 @@ class Supervised:
     def _score(self, params: Params, out: dict[str, Any]) -> Float[Array, "b k"]:
         logits: Any = self.head.apply({"params": params["head"]}, out["features"])
         return logits.astype(jnp.float32)
+
+
+def takes_gaze(backbone: nn.Module) -> bool:
+    """Whether the backbone sees a gaze map, `gaze` [b, h, w] in [0, 1], beside the image."""
+    return getattr(backbone, "takes_gaze", False)

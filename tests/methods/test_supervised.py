@@ -1,4 +1,5 @@
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +9,16 @@ from einops import rearrange
 from flax import linen as nn
 
 from gazax.methods.supervised import Supervised
+from gazax.methods.views import own_gaze, standard_views
 from gazax.models import build as build_model
 from gazax.models.heads import Classifier
+from gazax.models.layers import BatchNorm
 from gazax.ops.attention import grad_cam
 from gazax.ops.gaze import to_density
 from gazax.typing import InputError
 from tests.batches import tiny_batch
 from tests.methods.descent import descend
+from tests.methods.devices import check_same_step
 
 
 class Patches(nn.Module):
@@ -33,6 +37,24 @@ class Patches(nn.Module):
             "feature_maps": [feature_map],
             "attention": [jnp.square(feature_map).mean(axis=3)],
         }
+
+
+class GazedPatches(nn.Module):
+    """`Patches` of the image and of the normed gaze map."""
+
+    takes_gaze: ClassVar[bool] = True
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, image, gaze, *, train=False):
+        looked = BatchNorm(self.axis_name, name="norm")(gaze[..., None], train=train)
+        features, out = Patches(name="patches")(jnp.concatenate([image, looked], axis=3))
+        feature_map = out["feature_map"]
+        if not self.is_initializing():
+            feature_map = self.perturb("level_0", feature_map)
+        features = feature_map.mean(axis=(1, 2))
+        return features, {**out, "features": features, "feature_maps": [feature_map]}
 
 
 def make(**changes) -> Supervised:
@@ -257,3 +279,75 @@ def test_an_attention_that_the_backbone_lacks_is_named(rng):
         make(attention="rows").init(rng, tiny_batch())
     with pytest.raises(InputError, match="method.attention='module'"):
         make(attention="module")
+
+
+@pytest.fixture(scope="module")
+def gazed():
+    """A method whose backbone sees gaze, a batch in which every third image has none, a start."""
+    method = make(backbone=GazedPatches(), gaze_input=True)
+    batch = labelled_batch("multilabel")
+    return method, batch, start(method, batch)
+
+
+def with_gaze_of(batch, order):
+    """The batch's images with the gaze of others."""
+    return {**batch, "fixations": jax.tree.map(lambda x: x[order], batch["fixations"])}
+
+
+def test_a_gaze_input_decides_along_with_the_image(gazed):
+    """In predictions, features, attention and loss; an image without gaze has a map of zeros."""
+    method, batch, (params, state) = gazed
+    order = np.array([0, 2, 1, 3, 4, 5, 6, 7])  # 0, 3 and 6 have no gaze
+    shuffled = with_gaze_of(batch, order)
+
+    def asked(params, state, batch):
+        loss, _ = method.loss(
+            params, state, batch, jax.random.key(0), step=jnp.int32(0), train=False
+        )
+        features, attention = method.encode(params, state, batch)
+        explained = method.explain(params, state, batch)
+        return (method.predict(params, state, batch), features, attention, explained), loss
+
+    (before, loss), (after, moved) = (
+        jax.jit(asked)(params, state, one) for one in (batch, shuffled)
+    )
+    for one, other in zip(before, after, strict=True):
+        assert np.isfinite(one).all()
+        changed = np.abs(one - other).reshape(8, -1).max(axis=1)
+        assert (changed[[1, 2]] > 1e-5).all()
+        np.testing.assert_array_equal(changed[[0, 3, 4, 5, 6, 7]], 0)
+    assert abs(float(loss - moved)) > 1e-6
+
+    # what it saw: the undisturbed image and the batch's own maps
+    image = (jnp.asarray(batch["image"], jnp.float32) / 255 - 0.5) / 0.25
+    gaze = own_gaze(batch)
+    assert (gaze.max(axis=(1, 2)) > 0).tolist() == [False, True, True] * 2 + [False, True]
+    variables = {"params": params["backbone"], "batch_stats": state["backbone"]}
+    features, _ = GazedPatches().apply(variables, image, gaze)
+    np.testing.assert_allclose(before[1], features, rtol=1e-4, atol=1e-5)
+
+
+def test_a_gaze_input_moves_along_with_the_view(gazed, rng):
+    """In training the backbone sees both as one standard view leaves them."""
+    method, batch, (params, state) = gazed
+    _, (trained, _) = jax.jit(functools.partial(method.loss, train=True))(
+        params, state, batch, rng, step=jnp.int32(0)
+    )
+    _, moved, _ = standard_views(batch, own_gaze(batch), rng, standard=method.standard)
+    norm = trained["backbone"]["norm"]
+    np.testing.assert_allclose(norm["mean"], 0.1 * moved.mean(), rtol=1e-5)
+    assert abs(float(moved.mean() - own_gaze(batch).mean())) > 1e-4
+    np.testing.assert_allclose(norm["var"], 0.9 + 0.1 * moved.var(ddof=1), rtol=1e-5)
+
+
+def test_a_gaze_input_takes_the_same_step_on_any_devices(gazed):
+    method, batch, _ = gazed
+    _, moved = check_same_step(method, batch, learning_rate=0.5)
+    assert min(jax.tree.leaves(moved)) > 1e-7
+
+
+def test_a_gaze_input_that_the_backbone_does_not_take_is_named_and_one_that_it_needs():
+    with pytest.raises(InputError, match=r"GazedPatches sees.*config\.method\.gaze_input=True"):
+        make(backbone=GazedPatches())
+    with pytest.raises(InputError, match=r"Patches sees only.*config\.method\.gaze_input=False"):
+        make(gaze_input=True)
