@@ -4,24 +4,12 @@ Attention maps are activation energies: for each encoder level, the mean over ch
 squared features. Grad-CAM takes the gradient with respect to a level through linen's `perturb`.
 """
 
-import functools
-
 import flax.linen as nn
 import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from gazax.models.unet_blocks import (
-    LEVEL_WIDTHS,
-    DoubleConv,
-    SaliencyHead,
-    check_size,
-    decode,
-    encode,
-    places,
-    predict,
-    with_remat,
-)
+from gazax.models.unet_blocks import LEVEL_WIDTHS, places, plain
 from gazax.typing import InputError
 
 
@@ -79,22 +67,16 @@ class UNet(nn.Module):
                 "a plain U-Net takes no guide; leave config.guide.name empty, or take "
                 "config.model.name='res_se_unet'"
             )
-        check_size(image, multiple=2 ** (len(LEVEL_WIDTHS) - 1))
-        common = dict(axis_name=self.axis_name, dtype=self.dtype)
-        level = functools.partial(with_remat(DoubleConv, self.remat), **common)
-        levels = encode(self, level, image, width=self.width, train=train)
-        *skips, deepest = levels
-        last = decode(
+        return plain(
             self,
-            deepest,
-            skips,
-            widths=[times * self.width for times in LEVEL_WIDTHS[:-1]],
+            image,
+            width=self.width,
+            head=self.head,
             train=train,
+            axis_name=self.axis_name,
+            dtype=self.dtype,
             remat=self.remat,
-            **common,
         )
-        head = with_remat(SaliencyHead, self.remat)(self.head, **common, name="head")
-        return predict(last, levels, head, train=train)
 
     @nn.nowrap
     def layer_of(self, name: str) -> int:

@@ -5,6 +5,7 @@ stand directly in the calling model, as `encoder1` (finest) ..., `up1`, `decoder
 `head`.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
@@ -219,6 +220,39 @@ def predict(
         "feature_maps": levels,
         "attention": [jnp.square(level).mean(axis=-1) for level in levels],
     }
+
+
+def plain(
+    model: nn.Module,
+    image: Float[Array, "b h w c"],
+    *,
+    width: int,
+    head: str,
+    train: bool,
+    axis_name: str | None,
+    dtype: Dtype,
+    remat: bool,
+) -> tuple[Float[Array, "b h w"], dict[str, Array | list[Array]]]:
+    """The log density and `out` of the plain U-Net, whose decoder starts from its fifth level.
+
+    Args:
+      model: whose compact method calls.
+      image: of any values.
+      width, head, axis_name, dtype, remat: see `gazax.models.unet.UNet`.
+      train: whether the statistics of the batch are used and updated.
+
+    Raises:
+      InputError: the sides of the image are not multiples of 16 px; the head is unknown.
+    """
+    check_size(image, multiple=2 ** (len(LEVEL_WIDTHS) - 1))
+    common = dict(axis_name=axis_name, dtype=dtype)
+    level = functools.partial(with_remat(DoubleConv, remat), **common)
+    *skips, deepest = levels = encode(model, level, image, width=width, train=train)
+    widths = [times * width for times in LEVEL_WIDTHS[:-1]]
+    last = decode(model, deepest, skips, widths=widths, train=train, remat=remat, **common)
+    return predict(
+        last, levels, with_remat(SaliencyHead, remat)(head, **common, name="head"), train=train
+    )
 
 
 def places(steps: int) -> dict[str, int]:

@@ -103,6 +103,33 @@ def res_se_unet(guide_channels, width, *, reduction, shortcut, head):
     return UNet(width, level=level, guide_channels=guide_channels, head=head)
 
 
+class MTUNet(UNet):
+    """Image -> logits, what the classifier takes, and what the U-Net gives."""
+
+    def __init__(self, width, *, hidden, num_classes=3, head="code"):
+        super().__init__(width, head=head)
+        self.classifier = nn.ModuleDict(
+            {
+                "layers_0": nn.Linear(17 * width, hidden),
+                "layers_1": nn.Linear(hidden, num_classes),
+            }
+        )
+
+    def forward(self, image):
+        log_density, last, levels = super().forward(image)
+        features = torch.cat([x.mean(dim=(2, 3)) for x in (levels[-1], last)], dim=1)
+        hidden = F.relu(self.classifier["layers_0"](features))
+        return self.classifier["layers_1"](hidden), features, log_density, last, levels
+
+    def loss(self, outputs, label, target, log_sigma):
+        """Lc / s^2 + ln(s + 1) + Ls / 2 + ln 2, of one-hot labels and target densities."""
+        logits, _, log_density, *_ = outputs
+        s = log_sigma.exp()
+        of_class = F.cross_entropy(logits, torch.tensor(label).argmax(dim=1))
+        of_saliency = F.kl_div(log_density, torch.tensor(target), reduction="batchmean")
+        return of_class / s**2 + torch.log(s + 1) + of_saliency / 2 + np.log(2)
+
+
 def randomize(net):
     """Draws the norms and their statistics too, which start as ones and zeros."""
     generator = torch.Generator().manual_seed(0)
