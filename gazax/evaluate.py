@@ -32,7 +32,9 @@ SPLIT = flags.DEFINE_enum(
     "split", "test", ["test", "validation"], "Patients to measure; validation is to choose by."
 )
 WHICH = flags.DEFINE_enum("which", "best", ["best", "last"], "Checkpoint of the run.")
-GALLERY = flags.DEFINE_integer("gallery", 8, "Images to keep for the report.", lower_bound=0)
+GALLERY = flags.DEFINE_integer(
+    "gallery", 9, "Images to keep for the report, of every class alike.", lower_bound=0
+)
 RATINGS = flags.DEFINE_list("ratings", [], "Answers of a reader study, one csv a reader.")
 KEY = flags.DEFINE_string("key", None, "Key of the reader study, written beside its page.")
 flags.adopt_module_key_flags(config_lib.command)  # so that --help shows --json

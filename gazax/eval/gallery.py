@@ -25,7 +25,7 @@ def save_gallery(
     count: int,
     mesh: Mesh,
 ) -> None:
-    """One ``<number>.npz`` for each of the first images of a split, those with gaze before others.
+    """One ``<number>.npz`` for each of some images of a split, see `choose`.
 
     Each holds image [h, w] uint8, content [h, w] bool, gaze [h, w] (the map of all readers), reader
     names [r] and maps [r, h, w], xy [f, 2] px, reader [f] (row of the names), each of the maps
@@ -45,7 +45,7 @@ def save_gallery(
     """
     if folder.exists():
         shutil.rmtree(folder)
-    chosen = np.argsort(~split.has_gaze, kind="stable")[:count]
+    chosen = choose(split, count)
     if not len(chosen):
         return
     folder.mkdir()
@@ -76,3 +76,26 @@ def save_gallery(
                     label_names=np.array(label_names, dtype=str),
                     image_id=np.array(image_ids[seen.index]),
                 )
+
+
+def choose(split: Split, count: int) -> np.ndarray:
+    """Rows of a split to show: every class in turn, each with its images with gaze first.
+
+    An image is of the class of its first label that is present; those without any are one more.
+
+    Args:
+      split: the first images of it, so that runs on the same images show the same.
+      count: rows, if there are so many.
+
+    Returns:
+      [count] places in the split. Of nine images of three classes, three each.
+    """
+    labelled = np.nan_to_num(split.label) > 0
+    none = ~labelled.any(axis=1)
+    of_class = np.column_stack([labelled, none]).argmax(axis=1)
+    turn = np.zeros(len(of_class), int)  # how many of the image's class come before it
+    gaze_first = np.argsort(~split.has_gaze, kind="stable")
+    for one in np.unique(of_class):
+        rows = gaze_first[of_class[gaze_first] == one]
+        turn[rows] = np.arange(len(rows))
+    return np.lexsort((of_class, turn, ~split.has_gaze))[:count]

@@ -1,13 +1,15 @@
 """Each file of a gallery holds one image with its own gaze, readers, attention and prediction."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
 
-from gazax.eval.encode import fixations, load_split
-from gazax.eval.gallery import save_gallery
+from gazax.eval.encode import Split, fixations, load_split
+from gazax.eval.gallery import choose, save_gallery
 from gazax.ops.gaze import gaze_maps
 from gazax.train import sharding
 from tests.eval.splits import batches
@@ -36,9 +38,12 @@ def reader_names(index):
     return tuple(f"{index}-{slot}" for slot in range(3))
 
 
-def without_a_reader(n=10, **changes):
+ONE_CLASS = np.tile(np.float32([0, 1, 0]), (12, 1))
+
+
+def without_a_reader(n=10):
     """Reader 1 of image 4 has no fixation: his slot is empty, and the next one's is not."""
-    for batch in batches(n, **changes):
+    for batch in batches(n, label=ONE_CLASS):
         reader = batch["fixations"]["reader"].copy()
         here = np.asarray(batch["index"]) == 4
         reader[here] = np.where(reader[here] == 1, 2, reader[here])
@@ -92,6 +97,33 @@ def everything():
     """All examples as one host batch."""
     parts = list(without_a_reader())
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+@pytest.mark.parametrize(
+    ("classes", "has_gaze", "chosen"),
+    [
+        ("aaabbc", "111111", [0, 3, 5, 1, 4, 2]),  # each class in turn, until it has no more
+        ("aaabbc", "011010", [1, 4, 2, 5, 3, 0]),  # gaze comes first
+        ("a.ba.b", "111111", [0, 2, 1, 3, 5, 4]),  # without a label: a class of its own
+        ("......", "111110", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_every_class_is_shown_as_often(classes, has_gaze, chosen):
+    label = np.array([[one == name for name in "abc"] for one in classes], np.float32)
+    label[np.array(list(classes)) == "."] = np.nan
+    rows = np.arange(len(classes))
+    split = Split(
+        batches=lambda: (),
+        index=rows,
+        label=label,
+        patient=rows.astype(str),
+        has_gaze=np.array([one == "1" for one in has_gaze]),
+        mean_gaze_map=np.zeros((2, 2)),
+    )
+    for count in (0, 3, 6, 9):
+        assert choose(split, count).tolist() == chosen[:count]
+    without = dataclasses.replace(split, label=label[:, :0])
+    assert choose(without, 3).tolist() == np.argsort(~split.has_gaze, kind="stable")[:3].tolist()
 
 
 def test_the_first_images_with_gaze_are_kept_whole(save):
@@ -153,7 +185,7 @@ def test_more_than_there_are_is_all_of_them(save):
 
 
 def test_images_that_nobody_looked_at_have_no_reader(save, mesh):
-    split = load(mesh, lambda: batches(has_gaze=np.zeros(12, bool)))
+    split = load(mesh, lambda: batches(has_gaze=np.zeros(12, bool), label=ONE_CLASS))
     found = cases(save(3, split=split)[0])
     assert [str(case["image_id"]) for case in found] == ["image_0", "image_1", "image_2"]
     for case in found:
