@@ -4,13 +4,17 @@ import csv
 import dataclasses
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from gazax.eval.measured import IncomparableError, check_images, measure, minus
+from gazax.eval.measured import IncomparableError, check_images, measure, minus, t_interval
 from gazax.eval.record import Record
 from gazax.eval.report import cell
 from gazax.metrics.hierarchical import holm
+
+WIDTH = 130  # of a line of text
+_T_OVER_SEEDS = f"{'t over seeds':>18}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +29,14 @@ class Row:
       reference: what it is compared against; '' = nothing.
       difference: the variant minus the reference, paired by seed, draw and image.
       difference_low, difference_high: its 95 % interval.
-      p: of the difference, two-sided; p_holm: adjusted for all differences of the table.
+      p: of the difference, two-sided, by the bootstrap of its interval, which knows seeds, draws
+        and patients; p_holm: adjusted for all differences of the table.
+      p_t: of the difference, by a paired two-sided t test: of a mean of values an image over
+        patients, which knows no other seed; of an area under a curve over seeds, which knows no
+        other patient, NaN for one seed. Not adjusted. 1 where two runs are identical.
+      sd_images: deviation over images (divided by n), the mean over seeds; NaN for an area.
+      t_low, t_high: 95 % interval of the difference by Student's t over seeds, as wide as so few
+        seeds make it; it knows no other patient. NaN for one seed.
     """
 
     variant: str
@@ -41,6 +52,14 @@ class Row:
     difference_high: float = np.nan
     p: float = np.nan
     p_holm: float = np.nan
+    p_t: float = np.nan
+    sd_images: float = np.nan
+    t_low: float = np.nan
+    t_high: float = np.nan
+
+
+ADDED = ("p_t", "sd_images", "t_low", "t_high")
+"""What tables of before do not have."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,26 +86,59 @@ def compare(
       references: variant -> what it is compared against; '' = nothing.
       metrics: ``row/column``, or ``row-other/column``, the difference of two rows of a run.
     """
+    return compare_each(
+        records,
+        [
+            (metric, variant, references[variant])
+            for metric in metrics
+            for variant in records
+            if records[variant]
+        ],
+    )
+
+
+def compare_each(
+    records: Mapping[str, Mapping[int, Record]], wanted: Sequence[tuple[str, str, str]]
+) -> Comparison:
+    """As `compare`, of any (metric, variant, reference), '' = none; Holm's over all of them.
+
+    A reference without a run gives no difference, which a note says.
+    """
     notes: dict[str, None] = {}
-    pairs = [(metric, variant) for metric in metrics for variant in records if records[variant]]
-    num_differences = sum(bool(references[variant]) for _, variant in pairs)
+    absent: dict[tuple[str, str], list[str]] = {}
+    num_differences = sum(bool(reference) for _, _, reference in wanted)
     rows: list[Row] = []
-    for metric, variant in pairs:
-        row = _row(metric, variant, records[variant], notes)
-        if row is None:
+    for metric, variant, reference in wanted:
+        try:
+            row = _row(metric, variant, records[variant], notes)
+        except IncomparableError as error:
+            absent.setdefault((metric, str(error)), []).append(variant)
             continue
-        if reference := references[variant]:
+        if reference:
             row = dataclasses.replace(row, reference=reference)
-            both = records[variant], records[reference]
+            both = records[variant], records.get(reference, {})
             row = _against(row, *both, num_differences, notes)
         rows.append(row)
     known = [i for i, row in enumerate(rows) if not np.isnan(row.p)]
     adjusted = holm(np.array([rows[i].p for i in known]))
     for i, p in zip(known, adjusted, strict=True):
         rows[i] = dataclasses.replace(rows[i], p_holm=float(p))
+    notes |= dict.fromkeys(_of_absent(absent))
     for count in sorted({row.num_seeds for row in rows}):
         notes[_of_seeds(count)] = None
     return Comparison(tuple(rows), tuple(notes))
+
+
+def _of_absent(absent: Mapping[tuple[str, str], Sequence[str]]) -> list[str]:
+    """Which variants have no number, a line for those that lack the same for the same reason."""
+    metrics: dict[tuple[tuple[str, ...], str], list[str]] = {}
+    for (metric, why), variants in absent.items():
+        metrics.setdefault((tuple(variants), why), []).append(metric)
+    return [
+        f"{', '.join(variants)} {'has' if len(variants) == 1 else 'have'} no {', '.join(names)}: "
+        f"{why}."
+        for (variants, why), names in metrics.items()
+    ]
 
 
 def _of_seeds(count: int) -> str:
@@ -96,21 +148,20 @@ def _of_seeds(count: int) -> str:
     share = np.sqrt((count - 1) / count)
     return (
         f"{count} seeds: the part of an interval that is due to seeds is too narrow, about "
-        f"{share:.2f} of what it should be, and p too small."
+        f"{share:.2f} of what it should be, and p too small; t over seeds has that allowance."
     )
 
 
-def _row(
-    metric: str, variant: str, runs: Mapping[int, Record], notes: dict[str, None]
-) -> Row | None:
-    """The variant's own numbers; without an interval where its seeds are of other images."""
-    try:
-        per_seed = np.array([measure([one], metric).per_seed()[0] for one in runs.values()])
-        if np.isnan(per_seed).all():
-            raise IncomparableError("no image has a value")
-    except IncomparableError as error:
-        notes[f"{variant} has no {metric}: {error}."] = None
-        return None
+def _row(metric: str, variant: str, runs: Mapping[int, Record], notes: dict[str, None]) -> Row:
+    """The variant's own numbers; without an interval where its seeds are of other images.
+
+    Raises:
+      IncomparableError: it has none.
+    """
+    each = [measure([one], metric) for one in runs.values()]
+    per_seed = np.array([one.per_seed()[0] for one in each])
+    if np.isnan(per_seed).all():
+        raise IncomparableError("no image has a value")
     row = Row(
         variant=variant,
         metric=metric,
@@ -119,6 +170,7 @@ def _row(
         low=np.nan,
         high=np.nan,
         num_seeds=len(runs),
+        sd_images=float(np.mean([one.sd_images() for one in each])),
     )
     try:
         found = measure(list(runs.values()), metric).estimate(_patients(runs))
@@ -155,13 +207,18 @@ def _against(
     except IncomparableError as error:
         notes[f"{title}, {row.metric}: not compared, {error}."] = None
         return row
-    found = difference.estimate(_patients(ours), num_differences=num_differences)
+    patients = _patients(ours)
+    found = difference.estimate(patients, num_differences=num_differences)
+    t_low, t_high = t_interval(difference.per_seed())
     return dataclasses.replace(
         row,
         difference=found.estimate,
         difference_low=found.low,
         difference_high=found.high,
         p=found.p_value,
+        p_t=difference.t_test(patients),
+        t_low=t_low,
+        t_high=t_high,
     )
 
 
@@ -170,23 +227,29 @@ def _patients(runs: Mapping[int, Record]) -> np.ndarray:
 
 
 def as_text(comparison: Comparison) -> str:
-    """A block a metric, a line a variant, and the notes."""
+    """A block a metric, a line a variant, and the notes.
+
+    The t interval over seeds is there where it fits into `WIDTH`; csv and json always have it.
+    """
     rows = comparison.rows
     width = max([len(row.variant) for row in rows] + [7]) + 2
     beside = max([len(row.reference) for row in rows] + [5]) + 2
+    titles = (
+        f"{'':{width}}{'mean [95 %]':>24}{'sd':>8}{'seeds':>7}"
+        f"  {'minus':{beside}}{'difference [95 %]':>25}{'p':>8}{'p, Holm':>9}{'t test':>8}"
+    )
+    known = any(not np.isnan(row.t_low) for row in rows)
+    with_t = known and len(titles) + len(_T_OVER_SEEDS) <= WIDTH
+    titles += _T_OVER_SEEDS if with_t else ""
     lines = []
     for metric in dict.fromkeys(row.metric for row in rows):
-        lines += [
-            metric,
-            f"{'':{width}}{'mean [95 %]':>24}{'sd':>8}{'seeds':>7}"
-            f"  {'minus':{beside}}{'difference [95 %]':>25}{'p':>8}{'p, Holm':>9}",
-        ]
-        lines += [_line(row, width, beside) for row in rows if row.metric == metric]
+        lines += [metric, titles]
+        lines += [_line(row, width, beside, with_t) for row in rows if row.metric == metric]
         lines.append("")
     return "\n".join([*lines, *comparison.notes]).rstrip()
 
 
-def _line(row: Row, width: int, beside: int) -> str:
+def _line(row: Row, width: int, beside: int, with_t: bool) -> str:
     sd = "-" if np.isnan(row.sd) else f"{row.sd:.3f}"
     own = cell((row.mean, row.low, row.high))
     line = f"{row.variant:{width}}{own:>24}{sd:>8}{row.num_seeds:>7}"
@@ -197,6 +260,10 @@ def _line(row: Row, width: int, beside: int) -> str:
         numbers = (row.difference, row.difference_low, row.difference_high)
         estimate, low, high = (f"{number:+.3f}" for number in numbers)
         line += f"{f'{estimate} [{low}, {high}]':>25}{row.p:>8.4f}{row.p_holm:>9.4f}"
+        line += f"{'-':>8}" if np.isnan(row.p_t) else f"{row.p_t:>8.4f}"
+        if with_t:
+            shown = "-" if np.isnan(row.t_low) else f"[{row.t_low:+.3f}, {row.t_high:+.3f}]"
+            line += f"{shown:>{len(_T_OVER_SEEDS)}}"
     return line
 
 
@@ -212,11 +279,38 @@ def as_csv(comparison: Comparison) -> str:
     return buffer.getvalue()
 
 
-def as_dict(comparison: Comparison) -> dict[str, dict[str, dict[str, object]]]:
+def as_dict(comparison: Comparison) -> dict[str, dict[str, dict[str, Any]]]:
     """variant -> metric -> the row's numbers."""
-    found: dict[str, dict[str, dict[str, object]]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for row in comparison.rows:
-        numbers: dict[str, object] = dict(vars(row))
-        del numbers["variant"], numbers["metric"]
-        found.setdefault(row.variant, {})[row.metric] = numbers
+        found.setdefault(row.variant, {})[row.metric] = row_as_dict(row)
     return found
+
+
+def row_as_dict(row: Row) -> dict[str, Any]:
+    """What the row holds besides its variant and its metric; NaN is None, as in JSON."""
+    return {
+        name: None if isinstance(value, float) and np.isnan(value) else value
+        for name, value in vars(row).items()
+        if name not in ("variant", "metric")
+    }
+
+
+def row_of_dict(variant: str, metric: str, found: Any) -> Row:
+    """The row of what `row_as_dict` gave; without `ADDED` too.
+
+    Raises:
+      KeyError, TypeError, ValueError: another key is missing, or one is of another kind.
+    """
+    numbers = {}
+    for field in dataclasses.fields(Row):
+        if field.type is float:
+            number = found.get(field.name) if field.name in ADDED else found[field.name]
+            numbers[field.name] = np.nan if number is None else float(number)
+    return Row(
+        variant=variant,
+        metric=metric,
+        num_seeds=int(found["num_seeds"]),
+        reference=str(found["reference"]),
+        **numbers,
+    )

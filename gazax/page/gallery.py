@@ -7,7 +7,7 @@ from html import escape
 import numpy as np
 
 from gazax.page import html, pictures, plots
-from gazax.page.names import row_title
+from gazax.page.names import attention_title, row_title
 from gazax.page.runs import Case, Run
 
 
@@ -66,6 +66,8 @@ def _case(
         other = "" if np.array_equal(own.image, case.image) else pictures.grey(own.image)
         for row, one in own.maps.items():
             title = row_title(row).lower()
+            if row == "attention":
+                title = attention_title(run.settings)
             layers = _map(own, one, f"{title} of {run.name} on {what}")
             caption = _named(f"{title}: {run.name}", own, one)
             panels.append(_panel(layers, own, caption, image=other))

@@ -4,6 +4,10 @@ A number is ``row/column``. A row is one thing that was measured, ``one-other`` 
 two, ``row@reader`` a row against a single reader; a column is a metric, or ``metric/LABEL``.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
+from gazax.eval.measured import lower_is_better
 from gazax.page import html
 
 ROWS = {
@@ -71,7 +75,6 @@ COLUMNS = {
     "pointing": "Pointing game",
     "energy": "Energy inside",
 }
-LOWER_IS_BETTER = ("kl", "ece", "false_positive_rate")
 OF_ONE_LABEL = {"auc_macro": "auc"}
 """Columns that are called otherwise where they are of one label alone."""
 
@@ -88,11 +91,6 @@ def split_column(column: str) -> tuple[str, str]:
     """(metric, label) of a column; '' = it is of no single label."""
     metric, _, label = column.partition("/")
     return metric, label
-
-
-def lower_is_better(column: str) -> bool:
-    """Whether a run with less of it is the better one."""
-    return split_column(column)[0] in LOWER_IS_BETTER
 
 
 def difference_of(row: str) -> tuple[str, str] | None:
@@ -127,10 +125,25 @@ def row_title(row: str) -> str:
     return row.replace("_", " ")
 
 
+def metric_title(name: str) -> str:
+    """What the page calls a number, ``row/column``."""
+    row, column = split_name(name)
+    return f"{row_title(row)}: {column_title(column)}"
+
+
+def attention_title(settings: Mapping[str, Any]) -> str:
+    """What a run's attention is, from its config's leaves."""
+    method = settings.get("method.name")
+    if method == "gg_cam":
+        return "class activation"
+    grad_cam = settings.get("method.attention") == "grad_cam" or method in ("fusion", "mt_unet")
+    return "Grad-CAM" if grad_cam else "attention"
+
+
 def column_title(column: str) -> str:
     """What the page calls a column."""
     metric, label = split_column(column)
     title = COLUMNS.get(metric, metric.replace("_", " "))
     if label:
         title = f"{'AUC' if metric == 'auc' else title}, {label}"
-    return f"{title} (lower is better)" if metric in LOWER_IS_BETTER else title
+    return f"{title} (lower is better)" if lower_is_better(column) else title

@@ -10,15 +10,15 @@ from xml.etree import ElementTree
 
 from etils import epath
 
-from gazax.eval.comparison import Row
+from gazax.eval import contrasts, paper_table
+from gazax.eval.comparison import Row, row_of_dict
 from gazax.eval.report import PROTOCOLS, protocol_words
 from gazax.page import html
-from gazax.page.names import column_title, row_title, split_name
-from gazax.page.runs import json_object
+from gazax.page.names import metric_title, split_name
+from gazax.page.paper_table import contrast_parts, paper_table_parts
 from gazax.page.tables import cell
+from gazax.train.workdir import read_json
 from gazax.typing import InputError
-
-NUMBERS = tuple(field.name for field in dataclasses.fields(Row) if field.type is float)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,12 +29,16 @@ class SweepTable:
       name: of its folder.
       found: `table.json` as it is.
       rows: variant -> metric -> its numbers, in the order of the page.
+      tables: in a paper's layout.
+      contrasts: the questions; None = there are none.
       figure: the text of `figure.svg`; '' = there is none.
     """
 
     name: str
     found: dict[str, Any]
     rows: Mapping[str, Mapping[str, Row]]
+    tables: tuple[paper_table.PaperTable, ...]
+    contrasts: contrasts.Contrasts | None
     figure: str
 
     @property
@@ -64,10 +68,12 @@ def load_sweep(given: str) -> SweepTable:
     if not path.exists():
         what = "its sweep has not ended" if (folder / "sweep.json").exists() else "it is no sweep's"
         raise InputError(f"--sweep={given} has no table.json: {what}; run {command} first.")
-    found = json_object(path)
+    found = read_json(path)
     try:
         rows = _check(found)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        tables = tuple(map(paper_table.from_dict, found.get("tables", [])))
+        asked = contrasts.from_dict(found["contrasts"]) if found.get("contrasts") else None
+    except (AttributeError, KeyError, TypeError, ValueError, InputError) as error:
         raise InputError(
             f"'{path}' is damaged ({type(error).__name__}: {error}); run {command} again, which "
             "trains nothing that is finished."
@@ -76,6 +82,8 @@ def load_sweep(given: str) -> SweepTable:
         name=folder.resolve().name,
         found=found,
         rows=rows,
+        tables=tables,
+        contrasts=asked,
         figure=_read_figure(folder / "figure.svg", command) if rows else "",
     )
 
@@ -89,20 +97,9 @@ def _check(found: dict[str, Any]) -> dict[str, dict[str, Row]]:
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("'notes' and 'missing' hold other things than text")
     return {
-        variant: {metric: _row(variant, metric, one) for metric, one in metrics.items()}
+        variant: {metric: row_of_dict(variant, metric, one) for metric, one in metrics.items()}
         for variant, metrics in found["variants"].items()
     }
-
-
-def _row(variant: str, metric: str, one: Any) -> Row:
-    numbers = {name: math.nan if one[name] is None else float(one[name]) for name in NUMBERS}
-    return Row(
-        variant=variant,
-        metric=metric,
-        num_seeds=int(one["num_seeds"]),
-        reference=str(one["reference"]),
-        **numbers,
-    )
 
 
 def _read_figure(path: epath.Path, command: str) -> str:
@@ -117,7 +114,7 @@ def _read_figure(path: epath.Path, command: str) -> str:
 
 
 def sweep_parts(sweep: SweepTable) -> list[str]:
-    """The section of a sweep: table, figure, notes, and the runs that are missing."""
+    """The section of a sweep: tables, figure, contrasts, notes, and the runs that are missing."""
     found = sweep.found
     parts = [html.paragraph(f"{found['title'][:1].upper()}{found['title'][1:]}.")]
     if found["missing"]:
@@ -128,6 +125,10 @@ def sweep_parts(sweep: SweepTable) -> list[str]:
         references = _references(sweep)
         parts += [html.paragraph(_legend(sweep, references)), _table(sweep, references)]
         parts += _figure(sweep)
+    for table in sweep.tables:
+        parts += paper_table_parts(table)
+    if sweep.contrasts:
+        parts += contrast_parts(sweep.contrasts)
     if found["notes"]:
         parts += ["<h3>Notes</h3>", html.items(found["notes"])]
     parts += ["<h3>How it was made</h3>", f'<p class="made">{html.breakable(found["made"])}</p>']
@@ -165,7 +166,7 @@ def _table(sweep: SweepTable, references: Sequence[str]) -> str:
         lines.append(html.Row(_heading(variant, own, references), cells))
     return html.table(
         caption=f"Variants of the sweep {sweep.name}",
-        columns=("Variant", *map(_metric_title, metrics)),
+        columns=("Variant", *map(metric_title, metrics)),
         groups=[("", lines)],
         kind="numbers",
     )
@@ -182,11 +183,6 @@ def _heading(variant: str, own: Mapping[str, Row], references: Sequence[str]) ->
     if len(references) > 1 and against:
         about += f", against {' or '.join(map(html.breakable, against))}"
     return f'{heading} <span class="of seeds">{about}</span>'
-
-
-def _metric_title(metric: str) -> str:
-    row, column = split_name(metric)
-    return f"{row_title(row)}: {column_title(column)}"
 
 
 def _cell(row: Row | None) -> str:

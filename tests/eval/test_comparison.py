@@ -1,6 +1,7 @@
 """Runs of several variants and seeds in one table: means, paired differences, what is refused."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -8,9 +9,18 @@ import numpy as np
 import pytest
 from etils import epath
 from PIL import Image
+from scipy import stats
 
-from gazax.eval.comparison import as_csv, as_dict, as_text, compare
+from gazax.eval.comparison import ADDED, WIDTH, as_csv, as_dict, as_text, compare, row_of_dict
 from gazax.eval.comparison_figure import Place, save_figure
+from gazax.eval.measured import (
+    IncomparableError,
+    Mean,
+    lower_is_better,
+    measure,
+    t_interval,
+    t_test,
+)
 from gazax.eval.record import Record
 from gazax.metrics.classification import roc_auc
 from gazax.metrics.curves import average_precision
@@ -119,6 +129,94 @@ def test_scores_are_held_against_their_own_target():
     assert row_of(comparison, "a", "anomaly/auc_macro").mean == 1.0
 
 
+@pytest.mark.parametrize(("column", "metric"), [("auc", roc_auc), ("ap", average_precision)])
+def test_a_statistic_of_one_label_is_called_by_its_name(column, metric):
+    scores = np.random.default_rng(0).normal(size=(3, N, 2))
+    one = record({}, scores={"classifier": scores})
+    for place, name in enumerate(one.label_names):
+        found = measure([one], f"classifier/{column}/{name}").per_seed()
+        expected = np.mean([metric(draw, one.label)["per_class"][place] for draw in scores])
+        assert found == pytest.approx([expected])
+    one.targets["anomaly"] = one.label
+    one.scores["anomaly"] = scores
+    for wrong in ("classifier/auc/c", "classifier/f1/a", "classifier/auc_macro/a", "anomaly/auc/a"):
+        with pytest.raises(IncomparableError, match="was not measured"):
+            measure([one], wrong)
+
+
+def test_less_of_a_divergence_is_better():
+    assert lower_is_better("kl")
+    assert lower_is_better("false_positive_rate/mass")
+    assert not lower_is_better("auc/kl")
+
+
+def test_the_t_test_of_a_mean_is_over_patients():
+    """Patients' means 2, 2, 4: t = (8/3) / (2/3) = 4 with 2 degrees of freedom, p = 1 - 4/18^.5."""
+    patients = np.array(["a", "a", "b", "c", "d"])
+    found = Mean(np.array([[[1.0, 3.0, 2.0, 4.0, np.nan]]])).t_test(patients)
+    assert found == pytest.approx(1 - 4 / np.sqrt(18))
+    seeds = Mean(np.array([[[0.0, 5.0, 2.0, np.nan]], [[2.0, 1.0, np.nan, 4.0]]]))
+    assert seeds.t_test(patients[:4]) == pytest.approx(found)  # averaged over seeds first
+
+
+def test_the_t_test_is_that_of_scipy():
+    first, second = np.random.default_rng(0).normal(size=(2, 30))
+    assert t_test(first - second) == pytest.approx(stats.ttest_rel(first, second).pvalue)
+
+
+@pytest.mark.parametrize(("values", "p"), [([0.0, 0.0], 1.0), ([2.0, 2.0], 0.0), ([2.0], np.nan)])
+def test_the_t_test_of_what_has_no_spread(values, p):
+    np.testing.assert_equal(t_test(np.array(values)), p)
+
+
+def test_an_interval_over_seeds_allows_for_their_number():
+    half = 4.302652729911275 / np.sqrt(3)  # t of 2 degrees of freedom
+    assert t_interval(np.array([1.0, 2.0, 3.0])) == pytest.approx((2 - half, 2 + half))
+    assert np.isnan(t_interval(np.array([1.0]))).all()
+
+
+def test_the_deviation_over_images_is_the_mean_of_that_of_each_seed():
+    known = np.array([[[0.0, 2.0, np.nan], [0.0, 2.0, np.nan]], [[0, 6.0, 3.0], [0, 6.0, 3.0]]])
+    assert Mean(known).sd_images() == pytest.approx((1 + np.sqrt(6)) / 2)
+
+
+def test_a_row_has_the_tests_of_its_difference():
+    rng = np.random.default_rng(0)
+    values = {name: rng.normal(mean, size=(3, 1, N)) for name, mean in (("a", 0.3), ("b", 0.0))}
+    scores = {name: rng.normal(size=(3, 1, N, 2)) for name in "ab"}
+    runs = {
+        name: {
+            seed: record({"x/cc": values[name][seed]}, scores={"probe": scores[name][seed]})
+            for seed in range(3)
+        }
+        for name in "ab"
+    }
+    comparison = compare(runs, {"a": "b", "b": ""}, ["x/cc", "probe/auc_macro"])
+    row = row_of(comparison, "a")
+    means = {
+        name: one.mean(axis=(0, 1)).reshape(-1, 2).mean(axis=1) for name, one in values.items()
+    }
+    assert row.p_t == pytest.approx(stats.ttest_rel(means["a"], means["b"]).pvalue)
+    assert row.sd_images == pytest.approx(values["a"].std(axis=2).mean())
+    by_seed = (values["a"] - values["b"]).mean(axis=(1, 2))
+    expected = stats.t.interval(0.95, 2, by_seed.mean(), by_seed.std(ddof=1) / np.sqrt(3))
+    assert (row.t_low, row.t_high) == pytest.approx(expected)
+    area = row_of(comparison, "a", "probe/auc_macro")
+    label = runs["a"][0].label
+    areas = {name: [roc_auc(s[0], label)["macro"] for s in one] for name, one in scores.items()}
+    assert area.p_t == pytest.approx(stats.ttest_rel(areas["a"], areas["b"]).pvalue)
+    assert np.isnan(area.sd_images)
+    assert np.isnan(row_of(comparison, "b").p_t)
+
+
+def test_identical_runs_show_no_difference_and_one_seed_has_no_interval_over_seeds():
+    one = record({"x/cc": noisy(0.5, 0)}, scores={"x": np.random.default_rng(0).random((1, N, 2))})
+    rows = compare({"a": {0: one}, "b": {0: one}}, {"a": "b", "b": ""}, ["x/cc", "x/auc_macro"])
+    same = row_of(rows, "a")
+    assert (same.difference, same.p_t, same.p, same.p_holm) == (0, 1, 1, 1)
+    assert np.isnan([same.t_low, same.t_high, row_of(rows, "a", "x/auc_macro").p_t]).all()
+
+
 def test_two_rows_of_a_run_can_be_a_metric():
     one = record({"attention/cc": noisy(0.5, 0), "mean_map/cc": noisy(0.2, 0)})
     comparison = compare({"a": {0: one}}, {"a": ""}, ["attention-mean_map/cc"])
@@ -180,7 +278,7 @@ def test_what_was_not_measured_and_other_draws_are_said():
     assert [row.variant for row in comparison.rows] == ["a", "b"]
     text = as_text(comparison)
     assert "a minus b, x/cc: not compared, there are 5 and 3 draws." in text
-    assert "a has no x/f1_macro: it was not measured." in text
+    assert "a, b have no x/f1_macro: it was not measured." in text
 
 
 def test_a_difference_is_of_the_seeds_that_both_have():
@@ -222,8 +320,32 @@ def test_the_table_is_also_csv_and_json(three):
     assert found["reference"] == "b"
     assert found["mean"] == float(rows[0]["mean"])
     assert {"sd", "low", "high", "num_seeds", "difference_low", "difference_high"} <= found.keys()
-    assert {"p", "p_holm"} <= found.keys()
-    json.dumps(found)
+    assert {"p", "p_holm", *ADDED} <= found.keys()
+    kept = json.loads(json.dumps(as_dict(three), allow_nan=False))
+    for row in three.rows:
+        again = row_of_dict(row.variant, row.metric, kept[row.variant]["x/cc"])
+        np.testing.assert_equal(vars(again), vars(row))
+
+
+def test_a_row_of_before_has_no_t_test(three):
+    found = {key: value for key, value in as_dict(three)["a_1"]["x/cc"].items() if key not in ADDED}
+    row = row_of_dict("a_1", "x/cc", found)
+    assert (row.mean, row.p) == (three.rows[0].mean, three.rows[0].p)
+    assert np.isnan([row.p_t, row.sd_images, row.t_low, row.t_high]).all()
+    del found["mean"]
+    with pytest.raises(KeyError):
+        row_of_dict("a_1", "x/cc", found)
+
+
+def test_the_interval_over_seeds_is_in_the_text_where_it_fits(three):
+    text = as_text(three)
+    assert "t test" in text
+    assert f"[{three.rows[0].t_low:+.3f}, {three.rows[0].t_high:+.3f}]" in text
+    assert max(map(len, text.splitlines()[:5])) <= WIDTH
+    row = dataclasses.replace(three.rows[0], variant="a" * 40)
+    text = as_text(dataclasses.replace(three, rows=(row,)))
+    assert "t test" in text
+    assert "t over seeds" not in text.splitlines()[1]
 
 
 @pytest.mark.parametrize("x_label", ["", "contrast"])

@@ -1,6 +1,12 @@
 import pytest
 
-from gazax.page.names import column_title, lower_is_better, row_title, split_name
+from gazax.page.names import (
+    attention_title,
+    column_title,
+    lower_is_better,
+    row_title,
+    split_name,
+)
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -59,3 +65,17 @@ def test_a_name_is_a_row_and_a_column(name, parts):
 def test_less_is_better_of_each_label_too():
     assert lower_is_better("false_positive_rate/mass")
     assert not lower_is_better("dice/kl")
+
+
+@pytest.mark.parametrize(
+    ("settings", "title"),
+    [
+        ({"method.name": "gazat", "method.attention": "rows"}, "attention"),
+        ({"method.name": "supervised", "method.attention": "grad_cam"}, "Grad-CAM"),
+        ({"method.name": "fusion"}, "Grad-CAM"),
+        ({"method.name": "gg_cam", "method.attention": "grad_cam"}, "class activation"),
+        ({}, "attention"),
+    ],
+)
+def test_an_attention_is_called_by_what_it_is(settings, title):
+    assert attention_title(settings) == title

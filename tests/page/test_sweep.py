@@ -10,7 +10,8 @@ from xml.etree import ElementTree
 import pytest
 from etils import epath
 
-from gazax.eval.comparison import Comparison, Row, as_dict
+from gazax.eval import contrasts, paper_table
+from gazax.eval.comparison import ADDED, Comparison, Row, as_dict
 from gazax.eval.comparison_figure import Place, save_figure
 from gazax.page.comparison import report_page
 from gazax.page.html import DASH, MINUS
@@ -22,6 +23,7 @@ from tests.page import browser
 from tests.page.test_browser import LAYOUT
 from tests.page.workdirs import make_workdir
 
+MISSING = "MT-UNet (variant absent) has no finished run: its column is empty."
 LONG = "a_variant_with_a_name_that_is_much_too_long_for_a_narrow_window-0123456789abcdef"
 NONE = {"p": math.nan, "p_holm": math.nan, "reference": "own"}
 
@@ -49,6 +51,40 @@ ROWS = (
     row("none", "attention/kl", 0.5, -0.3),
     row(LONG, "attention/kl", 0.7, **NONE),
 )
+
+
+LAYOUT_OF_PAPER = paper_table.Layout(
+    title="Table 2: <saliency>",
+    systems={"own": "Ours", "none": "UNet_S", "absent": "MT-UNet"},
+    metrics={"saliency/kl": "KL", "classifier/auc_macro": "AUC"},
+    beside={"centre": "centre bias"},
+    published={"saliency/kl": {"own": "0.706 ± 0.183", "absent": "0.747 ± 0.185"}},
+    source="a paper, of other images",
+    notes=("One sees gaze.",),
+)
+
+
+def paper():
+    """A table and two questions, as `table.json` has them."""
+    seen = {"p_t": 0.012, "sd_images": 0.183}
+    kl = row("UNet_S", "saliency/kl", 0.781, 0.075, reference="Ours", **seen)
+    own = row("Ours", "saliency/kl", 0.706, reference="", sd_images=0.183)
+    area = row("UNet_S", "classifier/auc_macro", 0.88, -0.03, reference="Ours", p_t=0.5, p_holm=1.0)
+    rows = {
+        "saliency/kl": {"Ours": own, "UNet_S": kl},
+        "classifier/auc_macro": {
+            "Ours": row("Ours", "classifier/auc_macro", 0.91, reference=""),
+            "UNet_S": area,
+        },
+    }
+    table = paper_table.PaperTable(layout=LAYOUT_OF_PAPER, rows=rows, remarks=(MISSING,))
+    asked = (
+        contrasts.Contrast("Do blocks help?", "none", "own", ("saliency/kl", "saliency/cc")),
+        contrasts.Contrast("Does fusion?", "none", "own", ("classifier/auc_macro",)),
+    )
+    found = ({"saliency/kl": kl}, {"classifier/auc_macro": area})
+    answers = contrasts.Contrasts(asked, found, ("A note on them.",))
+    return {"tables": [paper_table.as_dict(table)], "contrasts": contrasts.as_dict(answers)}
 
 
 def make_sweep(folder, rows=ROWS, **rest):
@@ -224,14 +260,92 @@ def test_what_is_no_sweep_is_said_so(folder, tmp_path):
         load_sweep(str(tmp_path))
 
 
+@pytest.fixture(scope="module")
+def laid_out(tmp_path_factory):
+    return page_of(make_sweep(tmp_path_factory.mktemp("paper") / "tables", **paper()))
+
+
+def tables_of(page):
+    """Of each table its lines, as they are read."""
+    return [
+        [text_of(line).strip() for line in re.findall(r"<tr>.*?</tr>", table, re.DOTALL)]
+        for table in re.findall(r"<table.*?</table>", page, re.DOTALL)
+    ]
+
+
+def test_a_papers_table_has_systems_as_columns_and_its_numbers_below_ours(laid_out):
+    _, (head, kl, printed, area), _ = tables_of(laid_out)
+    assert head == "Metric Ours UNet_S MT-UNet centre bias"
+    assert kl.startswith("KL ↓ 0.706 ± 0.183 best [0.656, 0.756] sd 0.012 0.781 ± 0.183 [0.731")
+    assert kl.endswith("▼ +0.075 [0.055, 0.095] p = .012† - -")
+    assert printed == "paper, other data 0.706 ± 0.183 0.747 ± 0.185"
+    assert area.startswith("AUC ↑ 0.910 best [0.860, 0.960]")
+    assert area.endswith("-0.030 [-0.050, -0.010] p = .500 - -")  # found by neither test
+    text = text_of(laid_out)
+    for sentence in ("Table 2: <saliency>", "a paper, of other images", "One sees gaze.", MISSING):
+        assert sentence in text
+    assert "the difference from Ours" in text
+
+
+def test_questions_are_answered_by_name(laid_out):
+    *_, (_, first, kl, cc, second, area) = tables_of(laid_out)
+    assert (first, second) == ("Do blocks help? none - own", "Does fusion? none - own")
+    assert kl.startswith("Predicted saliency: KL (lower is better) reference better +0.075 [0.055")
+    assert cc == "Predicted saliency: CC not compared - - - -"
+    assert "no difference shown" in area
+    assert "A note on them." in text_of(laid_out)
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    written = paper()
+    found = load_sweep(str(make_sweep(tmp_path / "a", **written)))
+    assert [paper_table.as_dict(one) for one in found.tables] == [
+        {**one, "notes": tuple(one["notes"])} for one in written["tables"]
+    ]
+    assert contrasts.as_dict(found.contrasts) == written["contrasts"]
+
+
+def test_a_table_of_before_has_neither(page, folder, tmp_path):
+    assert len(tables_of(page)) == 1
+    assert "Contrasts" not in page
+    table = json.loads((folder / "table.json").read_text())
+    for metrics in table["variants"].values():
+        for one in metrics.values():
+            for name in ADDED:
+                del one[name]
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    again = load_sweep(str(tmp_path)).rows["none"]["attention/kl"]
+    assert again.difference == -0.3
+    assert math.isnan(again.p_t)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.update(tables=[{}]), "KeyError"),
+        (lambda table: table["tables"][0].update(notes="a"), "TypeError"),
+        (lambda table: table["tables"][0].update(systems={}), "has no systems"),
+        (lambda table: table["tables"][0]["cells"].pop("saliency/kl"), "KeyError"),
+        (lambda table: table.update(contrasts={"rule": ""}), "KeyError: 'contrasts'"),
+    ],
+)
+def test_a_damaged_layout_is_answered_with_the_command(change, message, tmp_path):
+    table = json.loads((make_sweep(tmp_path / "a", (), **paper()) / "table.json").read_text())
+    change(table)
+    (tmp_path / "table.json").write_text(json.dumps(table))
+    with pytest.raises(InputError, match=r"table\.json' is damaged") as found:
+        load_sweep(str(tmp_path))
+    assert message in str(found.value)
+
+
 CARD = "return getComputedStyle(document.querySelector('img').parentElement).backgroundColor;"
 
 
 @pytest.mark.skipif(browser.find() is None, reason=f"NO BROWSER: none of {browser.NAMES}")
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
-def test_nothing_overflows_and_the_figure_lies_on_white(page, width, dark, tmp_path):
-    found = browser.ask(page, LAYOUT, folder=tmp_path, width=width, dark=dark)
+def test_nothing_overflows_and_the_figure_lies_on_white(laid_out, width, dark, tmp_path):
+    found = browser.ask(laid_out, LAYOUT, folder=tmp_path, width=width, dark=dark)
     assert (found["window"], found["wide"], found["broken"]) == (width, [], 0)
     assert found["page"] <= width
-    card = browser.ask(page, CARD, folder=tmp_path, width=width, dark=dark)
+    card = browser.ask(laid_out, CARD, folder=tmp_path, width=width, dark=dark)
     assert card == "rgb(255, 255, 255)"
