@@ -7,7 +7,8 @@ with intervals and paired tests against the reference, curves, and a gallery of 
 
     python -m gazax.report --sweep=DIR --out=report.html [--workdirs=A,B,...]
 
-The table, figure and missing runs of the sweep in DIR, and then the runs, if there are any.
+The tables, figure and missing runs of the sweep in DIR, and then the runs, if there are any. Here
+the name of one of its variants stands for that variant's first seed.
 
     python -m gazax.report --reader_study --workdirs=A,B --out=study.html [--seed=0]
 
@@ -63,6 +64,7 @@ def _write_report(out: pathlib.Path, workdirs: list[str]) -> None:
     from gazax.page.comparison import report_page
     from gazax.page.runs import load_runs
     from gazax.page.sweep import load_sweep
+    from gazax.page.sweep_runs import folder_of
     from gazax.page.tables import compare_suites
     from gazax.train.workdir import write_json
 
@@ -73,6 +75,11 @@ def _write_report(out: pathlib.Path, workdirs: list[str]) -> None:
         numbers["sweep"] = sweep.found
     runs, reference, compared, notes = [], "", {}, []
     if workdirs:
+        if SWEEP.value:
+            workdirs = [
+                one if pathlib.Path(one).expanduser().is_dir() else folder_of(SWEEP.value, one)
+                for one in workdirs
+            ]
         runs = load_runs(workdirs)
         reference = _reference([run.name for run in runs])
         compared, notes = compare_suites(runs, reference)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import io
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,8 +14,9 @@ from gazax.eval.measured import IncomparableError, check_images
 from gazax.eval.record import DAMAGE, Record
 from gazax.eval.report import protocol_words
 from gazax.page.names import OF_MAPS
+from gazax.page.sweep_runs import sweep_name
 from gazax.train.logging import read_metrics
-from gazax.train.workdir import read_config
+from gazax.train.workdir import read_config, read_json
 from gazax.typing import InputError
 
 EVALUATION = "evaluation"
@@ -167,14 +167,17 @@ def _run_folders(workdir: epath.Path) -> list[epath.Path]:
     """The workdir itself, or the folders of its stages in their order."""
     if not (workdir / "config.json").exists():
         raise InputError(f"'{workdir}' has no config.json: it is not a workdir of gazax.")
-    stages = json_object(workdir / "config.json").get("config", {}).get("stages")
+    stages = read_json(workdir / "config.json").get("config", {}).get("stages")
     if isinstance(stages, list):
         return [workdir / name for name in stages if (workdir / name / "config.json").exists()]
     return [workdir]
 
 
 def _names(folders: Sequence[pathlib.Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """What a sweep calls them, or the shortest ends of the paths that tell them apart."""
+    of_sweep = [sweep_name(folder) for folder in folders]
+    if all(of_sweep) and len(set(of_sweep)) == len(of_sweep):
+        return of_sweep
     for length in range(1, max(len(folder.parts) for folder in folders) + 1):
         names = ["/".join(folder.parts[-length:]) for folder in folders]
         if len(set(names)) == len(names):
@@ -192,7 +195,7 @@ def _load_run(folder: epath.Path, name: str) -> Run:
             f"workdir '{folder}' has no {EVALUATION}/numbers.json: its evaluation did not end; run "
             f"python -m gazax.evaluate --workdir={folder} again."
         )
-    evaluation = json_object(path)
+    evaluation = read_json(path)
     missing = {"images", "patients", "phantom_numbers", "step", "suites"} - evaluation.keys()
     if missing:
         raise InputError(
@@ -208,21 +211,6 @@ def _load_run(folder: epath.Path, name: str) -> Run:
         metrics=read_metrics(folder),
         folder=folder,
     )
-
-
-def json_object(path: epath.Path) -> dict[str, Any]:
-    """The object that a file holds.
-
-    Raises:
-      InputError: the file is damaged.
-    """
-    try:
-        found = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise InputError(f"'{path}' is damaged ({error}).") from None
-    if not isinstance(found, dict):
-        raise InputError(f"'{path}' is damaged (it holds no object).")
-    return found
 
 
 def _read_case(path: epath.Path) -> Case:
