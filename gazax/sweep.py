@@ -5,9 +5,11 @@
 
 One run after the other, each in DIR/runs; what is finished is not run again, so that the same
 command goes on after an interruption, and tries again what failed. With --print the commands of
-what is not finished are printed, to be run anywhere that sees DIR; afterwards this makes the table.
+what is not finished are printed, to be run anywhere that sees DIR, a run that begins with another's
+weights after that one; afterwards this makes the table.
 
-Written: table.txt, table.csv, table.json, figure.png, figure.svg, sweep.json, logs/, runs/.
+Written: table.txt, table.csv, table.json, figure.png, figure.svg, sweep.json, logs/, runs/; and
+tables.md, where the config asks for tables in a paper's layout.
 
 Exit codes: 0 done, 1 a run failed (the others were run, and the table says which is missing), 2
 the input is wrong, 75 interrupted and saved (the same command goes on).
@@ -73,6 +75,7 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
     """Compares what is finished: printed, and as text, csv, json and figure."""
     from etils import epath
 
+    from gazax.eval import contrasts, paper_table
     from gazax.eval.comparison import as_csv, as_dict, as_text, compare
     from gazax.eval.comparison_figure import Place, save_figure
     from gazax.eval.report import caveats
@@ -80,8 +83,10 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
     from gazax.train.workdir import write_json
 
     records = sweep.results()
-    references = {variant.name: variant.reference for variant in plan.variants}
+    references = {variant.name: variant.reference for variant in plan.compared}
     comparison = compare(records, references, plan.metrics)
+    tables = [paper_table.lay_out(layout, records) for layout in plan.tables]
+    asked = contrasts.contrast_rows(plan.contrasts, records) if plan.contrasts else None
     missing = sweep.missing()
     splits = {
         f"{len(record.index)} images of {len(set(record.patient))} patients"
@@ -101,7 +106,12 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
         f"{datetime.date.today()}, {cpu_name()}, {os.cpu_count()} cores: "
         f"python -m gazax.sweep {shlex.join(sys.argv[1:])}"
     )
-    lines = [title, about, made, "", as_text(comparison)]
+    lines = [title, about, made]
+    for table in tables:
+        lines += ["", "", paper_table.as_text(table)]
+    if asked:
+        lines += ["", "", contrasts.as_text(asked)]
+    lines += [*(["", ""] if tables or asked else [""]), as_text(comparison)]
     if missing:
         lines += ["", "missing, and not in the numbers above:"]
         lines += [f"  {name}: {why}" for name, why in missing.items()]
@@ -113,16 +123,22 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
         "phantom_numbers": sweep.phantom_numbers(),
         "protocol": sweep.protocol(),
         "variants": as_dict(comparison),
+        "tables": [paper_table.as_dict(table) for table in tables],
+        "contrasts": contrasts.as_dict(asked) if asked else None,
         "notes": comparison.notes,
         "missing": missing,
     }
     write_text(out / "table.txt", f"{text}\n")
     write_text(out / "table.csv", as_csv(comparison))
+    if tables:
+        text = "\n\n".join(paper_table.as_markdown(table) for table in tables)
+        text += "".join(f"\n- missing: {name}: {why}" for name, why in missing.items())
+        write_text(out / "tables.md", f"{title}. {made}\n\n{text}\n")
     write_json(out / "table.json", found)
     if config_lib.JSON.value:
         write_json(epath.Path(config_lib.JSON.value).resolve(), found)
     if comparison.rows:
-        places = {variant.name: Place(variant.x, variant.line) for variant in plan.variants}
+        places = {variant.name: Place(variant.x, variant.line) for variant in plan.compared}
         caption = f"{title}; 95 % intervals"
         save_figure(out, comparison.rows, places=places, x_label=plan.x_label, title=caption)
 

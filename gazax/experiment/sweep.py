@@ -103,6 +103,9 @@ class Sweep:
             print(f"[{number}/{len(runs)}] {one.title}: {self._log(one)}", flush=True)
             began = time.monotonic()
             self._failures.pop(one.key, None)
+            if not self._can_begin(one):
+                print("  not begun: what it begins with is not trained", flush=True)
+                continue
             failure = self._execute(one, preemption)
             if failure and failure["exit_code"] == EXIT_RESUMABLE:
                 print("  interrupted and saved; the same command goes on", flush=True)
@@ -117,7 +120,7 @@ class Sweep:
         return 1 if any(one.key in self._failures for one in runs) else 0
 
     def finished(self, run: PlannedRun) -> bool:
-        """Whether it is trained, and evaluated with every suite of the plan."""
+        """Whether it is trained, and evaluated with every suite that it is to have."""
         return self._trained(run) and self._evaluated(run)
 
     def shell_line(self, run: PlannedRun) -> str:
@@ -126,12 +129,13 @@ class Sweep:
 
     def results(self) -> dict[str, dict[int, Record]]:
         """Variant -> seed -> record, of every run of the plan that is finished."""
-        found: dict[str, dict[int, Record]] = {one.name: {} for one in self._plan.variants}
+        found: dict[str, dict[int, Record]] = {one.name: {} for one in self._plan.compared}
         for run in self._plan.runs:
-            if self.finished(run):
+            if run.suites and self.finished(run):
                 loaded = Record.load(self._evaluation(run))
                 for variant, seed in run.uses:
-                    found[variant][seed] = loaded
+                    if variant in found:
+                        found[variant][seed] = loaded
         return found
 
     def phantom_numbers(self) -> bool:
@@ -155,13 +159,16 @@ class Sweep:
             if not self.finished(run):
                 failure = self._failures.get(run.key)
                 why = f"{describe(failure)}, see {self._log(run)}" if failure else "not run"
+                if not failure and not self._can_begin(run):
+                    why = (
+                        f"not run: {self._source(run).title}, with which it begins, is not trained"
+                    )
                 found |= {f"{variant}, seed {seed}": why for variant, seed in run.uses}
         return found
 
     def _execute(self, run: PlannedRun, preemption: Preemption) -> dict[str, Any] | None:
         """Trains and evaluates; returns how it failed, or None."""
-        train, evaluate = self._commands(run)
-        for words, done in ((train, self._trained), (evaluate, self._evaluated)):
+        for words, done in zip(self._commands(run), (self._trained, self._evaluated), strict=False):
             if done(run):
                 continue
             log = self._log(run)
@@ -203,26 +210,38 @@ class Sweep:
             print("  interrupted; the same command goes on", flush=True)
             raise
 
-    def _commands(self, run: PlannedRun) -> tuple[list[str], list[str]]:
+    def _commands(self, run: PlannedRun) -> list[list[str]]:
+        """Of training, and of evaluation where there is one."""
         folder = self._folder(run)
         train = ["gazax.main", f"--config={run.config}"]
-        train += [*(f"--config.{text}" for text in run.overrides), f"--workdir={folder}"]
+        train += [f"--config.{text}" for text in run.overrides]
+        if run.begins_with:
+            train.append(f"--config.init_from.path={self._folder(self._source(run))}")
+        train.append(f"--workdir={folder}")
         evaluated = folder / run.evaluated if run.evaluated else folder
         evaluate = ["gazax.evaluate", f"--workdir={evaluated}"]
-        evaluate += [f"--suite={','.join(self._plan.suites)}", f"--split={self._plan.split}"]
-        return train, evaluate
+        evaluate += [f"--suite={','.join(run.suites)}", f"--split={self._plan.split}"]
+        return [train, evaluate] if run.suites else [train]
+
+    def _source(self, run: PlannedRun) -> PlannedRun:
+        """The run whose weights it begins with."""
+        return next(one for one in self._plan.runs if one.key == run.begins_with)
+
+    def _can_begin(self, run: PlannedRun) -> bool:
+        return not run.begins_with or self._trained(self._source(run))
 
     def _trained(self, run: PlannedRun) -> bool:
         """A run writes its summary last, and the folder's name says of which config."""
         return _read(self._folder(run) / "summary.json") is not None
 
     def _evaluated(self, run: PlannedRun) -> bool:
+        if not run.suites:
+            return True
         folder = self._evaluation(run)
         numbers = _read(folder / NUMBERS)
-        wanted = set(self._plan.suites)
         return (
             numbers is not None
-            and wanted <= numbers.get("suites", {}).keys()
+            and {*run.suites} <= numbers.get("suites", {}).keys()
             and (folder / record.FILE).exists()
         )
 

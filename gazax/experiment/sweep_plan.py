@@ -1,7 +1,9 @@
 """What a sweep will run: variants of configs x seeds, each different one once.
 
 A sweep's config is none of a training run: it has ``variants``, each with the spec of a config, the
-overrides and what it is compared against (see `configs/ablations/`).
+overrides and what it is compared against (see `configs/ablations/`). A variant whose config begins
+with ``stage:NAME`` begins with the run of the variant NAME of the same seed, which is trained once
+for all that begin with it (see `configs/cooperative/tables.py`).
 """
 
 import dataclasses
@@ -14,13 +16,18 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gazax import config as config_lib
+from gazax.eval.contrasts import Contrast
+from gazax.eval.paper_table import Layout
 from gazax.experiment import parts
 from gazax.experiment.check import check
 from gazax.experiment.evaluation import SUITES
 from gazax.experiment.results import FOLDERS
+from gazax.experiment.sweep_tables import check_metric, read_contrasts, read_tables, texts
+from gazax.train.stages import PREFIX
 from gazax.typing import InputError
 
 KEYS = ("reference", "seeds", "suites", "split", "metrics", "variants", "x_label")
+KEYS += ("tables", "contrasts")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +41,8 @@ class Variant:
       reference: the variant that it is compared against; '' = the sweep's. Itself = none.
       x: its place on the figure's axis, where that has one.
       line: of the figure, which of its lines it is a point of; '' = the name.
+      suites: that its runs are evaluated with; None = the sweep's, () = none: it is only there for
+        others to begin with, and has no row.
     """
 
     name: str
@@ -42,6 +51,7 @@ class Variant:
     reference: str = ""
     x: float | None = None
     line: str = ""
+    suites: tuple[str, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +63,8 @@ class PlannedRun:
       config: ``FILE[:arguments]``.
       overrides: the seed and the variant's.
       evaluated: the folder in the workdir that is evaluated, that of the last stage; '' = itself.
+      suites: that it is evaluated with; () = it is not.
+      begins_with: the key of the run whose best weights it begins with; '' = of none.
       uses: the (variant, seed) pairs whose numbers it gives.
     """
 
@@ -60,6 +72,8 @@ class PlannedRun:
     config: str
     overrides: tuple[str, ...]
     evaluated: str
+    suites: tuple[str, ...]
+    begins_with: str
     uses: tuple[tuple[str, int], ...]
 
     @property
@@ -73,22 +87,27 @@ class Plan:
     """All of a sweep, checked.
 
     Attributes:
-      variants: in the table's order, with `reference` and `line` filled in; '' = no reference.
-      runs: in the order of running: the first seed of every variant, then the second.
-      seeds, suites, split, metrics, x_label: the config's; the split is 'test', or 'validation' to
-        choose by.
+      variants: in the table's order, with `reference`, `line` and `suites` filled in; a reference
+        of '' is none.
+      runs: in the order of running: the first seed of every variant, then the second; a run comes
+        behind the one that it begins with.
+      tables: in layouts of their own, beside the table of all variants.
+      contrasts: questions that two variants answer.
+      seeds, split, metrics, x_label: the config's; the split is 'test', or 'validation' to choose
+        by.
     """
 
     variants: tuple[Variant, ...]
     runs: tuple[PlannedRun, ...]
+    tables: tuple[Layout, ...]
+    contrasts: tuple[Contrast, ...]
     seeds: tuple[int, ...]
-    suites: tuple[str, ...]
     split: str
     metrics: tuple[str, ...]
     x_label: str
 
     def chosen(self, names: Collection[str]) -> tuple[PlannedRun, ...]:
-        """The runs of these variants.
+        """The runs of these variants, and those that they begin with.
 
         Raises:
           InputError: a name that no variant has.
@@ -96,7 +115,16 @@ class Plan:
         known = [variant.name for variant in self.variants]
         for name in names:
             config_lib.choose("variant", name, known)
-        return tuple(run for run in self.runs if any(name in names for name, _ in run.uses))
+        wanted = {run.key for run in self.runs if any(name in names for name, _ in run.uses)}
+        for run in reversed(self.runs):  # what a run begins with comes before it
+            if run.key in wanted:
+                wanted.add(run.begins_with)
+        return tuple(run for run in self.runs if run.key in wanted)
+
+    @property
+    def compared(self) -> tuple[Variant, ...]:
+        """The variants that are evaluated."""
+        return tuple(variant for variant in self.variants if variant.suites)
 
 
 def make_plan(config: ConfigDict) -> Plan:
@@ -117,19 +145,18 @@ def make_plan(config: ConfigDict) -> Plan:
     if wrong := [seed for seed in seeds if seeds.count(seed) > 1]:
         raise InputError(f"config.seeds has {wrong[0]} twice.")
     suites, metrics = (_items(key, settings, str) for key in ("suites", "metrics"))
-    for suite in suites:
-        config_lib.choose("config.suites", suite, SUITES)
     for metric in metrics:
-        if not re.fullmatch(r"[^/]+/[^/]+", metric):
-            raise InputError(f"config.metrics has '{metric}'; write row/column: probe/accuracy.")
+        check_metric("config.metrics", metric)
     split = settings.get("split", "test")
     config_lib.choose("config.split", split, FOLDERS)
-    variants = _read_variants(config.variants, settings.get("reference", ""))
+    variants = _read_variants(config.variants, settings.get("reference", ""), suites)
+    compared = [variant.name for variant in variants if variant.suites]
     return Plan(
         variants=variants,
         runs=_plan_runs(variants, seeds),
+        tables=read_tables(settings.get("tables", ConfigDict()), compared),
+        contrasts=read_contrasts(settings.get("contrasts", ConfigDict()), compared),
         seeds=seeds,
-        suites=suites,
         split=split,
         metrics=metrics,
         x_label=settings.get("x_label", ""),
@@ -153,8 +180,8 @@ def _check_keys(where: str, found: Mapping[str, Any] | ConfigDict, known: Sequen
             )
 
 
-def _read_variants(found: ConfigDict, default: str) -> tuple[Variant, ...]:
-    """Checks each by itself and fills in reference and line."""
+def _read_variants(found: ConfigDict, default: str, suites: tuple[str, ...]) -> tuple[Variant, ...]:
+    """Checks each by itself and fills in reference, line and suites."""
     if not found:
         raise InputError("config.variants is empty.")
     names = tuple(found)
@@ -168,53 +195,97 @@ def _read_variants(found: ConfigDict, default: str) -> tuple[Variant, ...]:
         _check_keys(where, settings, [field.name for field in dataclasses.fields(Variant)][1:])
         if not isinstance(settings.get("config"), str):
             raise InputError(f"{where}.config is {settings.get('config')!r}; write FILE:arguments.")
-        variant = Variant(name=name, **settings)
-        if isinstance(variant.overrides, str):
-            raise InputError(
-                f"{where}.overrides is a text; write a tuple, ('{variant.overrides}',)."
-            )
-        reference = variant.reference or default
+        overrides = texts(f"{where}.overrides", settings.get("overrides", ()))
+        given = settings.get("suites", None)
+        own = suites if given is None else texts(f"{where}.suites", given)
+        made: dict[str, Any] = {**settings, "overrides": overrides, "suites": own}
+        variant = Variant(name=name, **made)
+        for suite in own:
+            key = "config.suites" if given is None else f"{where}.suites"
+            config_lib.choose(key, suite, SUITES)
+        reference = (variant.reference or default) if own else ""
         if reference:
             config_lib.choose(f"{where}.reference", reference, names)
         variants.append(
             dataclasses.replace(
                 variant,
-                overrides=tuple(variant.overrides),
                 reference="" if reference == name else reference,
                 line=variant.line or name,
             )
         )
+    evaluated = [variant.name for variant in variants if variant.suites]
+    for variant in variants:
+        if variant.reference and variant.reference not in evaluated:
+            raise InputError(
+                f"config.variants.{variant.name}.reference='{variant.reference}' is a variant "
+                "without suites, which has no numbers to compare with."
+            )
+    if not evaluated:
+        raise InputError("no variant of config.variants has suites: nothing would be compared.")
     return tuple(variants)
 
 
 def _plan_runs(variants: Sequence[Variant], seeds: Sequence[int]) -> tuple[PlannedRun, ...]:
-    resolved = {}
+    resolved: dict[str, _Resolved] = {}
     for variant in variants:
         try:
-            resolved[variant.name] = _resolve(variant)
+            resolved[variant.name] = _resolve(variant, before=tuple(resolved))
         except InputError as error:
             raise InputError(f"variant '{variant.name}': {error}") from None
     runs: dict[str, PlannedRun] = {}
     for seed in seeds:
+        keys: dict[str, str] = {}
         for variant in variants:
-            leaves, stages = resolved[variant.name]
-            seed_keys = [f"stages.{name}.seed" for name in stages] or ["seed"]
-            everything = {**leaves, **dict.fromkeys(seed_keys, seed)}
-            text = json.dumps(everything, sort_keys=True, default=list)
-            key = hashlib.sha256(text.encode()).hexdigest()[:12]
-            uses = runs[key].uses if key in runs else ()
-            runs[key] = PlannedRun(
+            found = resolved[variant.name]
+            begins_with = keys[found.begins_with] if found.begins_with else ""
+            key = keys[variant.name] = found.key(seed, begins_with)
+            one = runs.get(key) or PlannedRun(
                 key=key,
                 config=variant.config,
-                overrides=(*(f"{one}={seed}" for one in seed_keys), *variant.overrides),
-                evaluated=stages[-1] if stages else "",
-                uses=(*uses, (variant.name, seed)),
+                overrides=(*(f"{name}={seed}" for name in found.seed_keys), *variant.overrides),
+                evaluated=found.stages[-1] if found.stages else "",
+                suites=(),
+                begins_with=begins_with,
+                uses=(),
+            )
+            runs[key] = dataclasses.replace(
+                one,
+                suites=tuple(dict.fromkeys((*one.suites, *(variant.suites or ())))),
+                uses=(*one.uses, (variant.name, seed)),
             )
     return tuple(runs.values())
 
 
-def _resolve(variant: Variant) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The leaves of the variant's config, checked, and the names of its stages."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Resolved:
+    """A variant's config, read and checked.
+
+    Attributes:
+      leaves: (``a.b.c``, value) of all of it.
+      stages: their names; () = it is one run.
+      begins_with: the variant whose weights it begins with; '' = none.
+    """
+
+    leaves: Mapping[str, Any]
+    stages: tuple[str, ...]
+    begins_with: str
+
+    @property
+    def seed_keys(self) -> list[str]:
+        """Of the config."""
+        return [f"stages.{name}.seed" for name in self.stages] or ["seed"]
+
+    def key(self, seed: int, begins_with: str) -> str:
+        """The hash of everything in the config, and of the run that it begins with."""
+        everything = {**self.leaves, **dict.fromkeys(self.seed_keys, seed)}
+        if begins_with:
+            everything["init_from.path"] = f"{PREFIX}{begins_with}"
+        text = json.dumps(everything, sort_keys=True, default=list)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _resolve(variant: Variant, *, before: Sequence[str]) -> _Resolved:
+    """Reads a variant's config; ``before`` are the variants that it may begin with."""
     config = config_lib.load(variant.config)
     if "variants" in config:
         raise InputError(f"'{variant.config}' is a sweep itself; name a config that trains.")
@@ -225,4 +296,12 @@ def _resolve(variant: Variant) -> tuple[dict[str, Any], tuple[str, ...]]:
     for one in [config.stages[name] for name in stages] or [config]:
         check(one)
         parts.gaze_settings(one)
-    return dict(config_lib.flatten(config)), stages
+    leaves = dict(config_lib.flatten(config))
+    source = "" if stages else str(leaves["init_from.path"])
+    begins_with = source.removeprefix(PREFIX) if source.startswith(PREFIX) else ""
+    if begins_with and begins_with not in before:
+        raise InputError(
+            f"it begins with the run of the variant '{begins_with}' ({source}), and no variant of "
+            f"that name comes before it; before it come {', '.join(before) or 'none'}."
+        )
+    return _Resolved(leaves=leaves, stages=stages, begins_with=begins_with)

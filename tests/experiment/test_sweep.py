@@ -73,6 +73,20 @@ def test_stages_all_get_the_seed_and_the_last_is_evaluated():
     assert one.evaluated == "finetune"
 
 
+TABLE = dict(
+    title="t", systems=(("own", "Own"),), metrics=(("probe/accuracy", "Accuracy"),), notes=("n",)
+)
+ASKED = dict(variant="own", reference="shuffled", metrics=("probe/accuracy",))
+
+
+def test_tables_and_contrasts_are_read():
+    plan = make_plan(config(TWO, tables={"t": TABLE}, contrasts={"why": ASKED}))
+    (table,), (contrast,) = plan.tables, plan.contrasts
+    assert table.systems == {"own": "Own"}
+    assert table.notes == ("n",)
+    assert (contrast.question, contrast.metrics) == ("why", ("probe/accuracy",))
+
+
 @pytest.mark.parametrize(
     ("variants", "settings", "message"),
     [
@@ -97,12 +111,94 @@ def test_stages_all_get_the_seed_and_the_last_is_evaluated():
         (TWO, {"suites": ("alignmet",)}, "did you mean 'alignment'"),
         (TWO, {"split": "train"}, "config.split='train' is unknown"),
         ({"a,b": ()}, {}, "a name has letters"),
+        ({"a": dict(config=SPEC, suites=("alignmet",))}, {}, "config.variants.a.suites='alignmet'"),
+        ({"a": dict(config=SPEC, suites=())}, {}, "nothing would be compared"),
+        ({"a": dict(config=SPEC, suites="alignment")}, {}, "suites is 'alignment'; write a tuple"),
+        ({"a": dict(config=SPEC, overrides=(3,))}, {}, "overrides has 3, which is no text"),
+        (
+            {"a": dict(config=SPEC, suites=()), "b": dict(config=SPEC, reference="a")},
+            {},
+            "reference='a' is a variant without suites",
+        ),
+        (TWO, {"tables": "x"}, "config.tables: 'config.tables' is 'x'; it must be a ConfigDict"),
+        (TWO, {"tables": {"t": {"titel": "x"}}}, "config.tables.t='titel' .*did you mean 'title'"),
+        (TWO, {"tables": {"t": {"title": "x"}}}, "config.tables.t has no 'systems'"),
+        (TWO, {"tables": {"t": TABLE | {"systems": "own"}}}, "systems is 'own'; write a tuple of"),
+        (TWO, {"tables": {"t": TABLE | {"systems": (("on", "On"),)}}}, "did you mean 'own'"),
+        (TWO, {"tables": {"t": TABLE | {"systems": (("own", 3),)}}}, "systems has 3, which is no"),
+        (TWO, {"tables": {"t": TABLE | {"notes": "one"}}}, "notes is 'one'; write a tuple of"),
+        (
+            TWO,
+            {"tables": {"t": TABLE | {"published": (("probe/accuracy", {"own": 0.8}),)}}},
+            "published has 0.8, which is no text",
+        ),
+        (TWO, {"tables": {"t": TABLE | {"published": (("a/b", "0.8"),)}}}, "no numbers by system"),
+        (TWO, {"contrasts": {"q": ASKED | {"variant": "on"}}}, "did you mean 'own'"),
+        (TWO, {"contrasts": {"q": ASKED | {"reference": "own"}}}, "compares 'own' with itself"),
+        (TWO, {"contrasts": {"q": ASKED | {"metrics": ("accuracy",)}}}, "write row/column"),
+        (
+            {"a": dict(config="configs/cooperative/stage1_classify.py:init_from=stage:b")},
+            {},
+            "variant 'a': it begins with the run of the variant 'b' .*; before it come none",
+        ),
         ({}, {}, "config.variants is empty"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_run(variants, settings, message):
     with pytest.raises(InputError, match=message):
         make_plan(config(variants, **settings))
+
+
+CLASSIFY = "configs/cooperative/stage1_classify.py:smoke"
+FROM = {
+    "first": dict(config="configs/cooperative/stage1_triplet.py:smoke", suites=()),
+    "begun": dict(config=f"{CLASSIFY},init_from=stage:first"),
+    "again": dict(config=f"{CLASSIFY},init_from=stage:first", suites=("downstream",)),
+    "fresh": dict(config=CLASSIFY),
+}
+
+
+def test_runs_that_begin_with_anothers_weights_share_it_seed_by_seed():
+    plan = make_plan(config(FROM))
+    first, begun, fresh = plan.runs[:3]
+    assert [one.uses for one in plan.runs[:3]] == [
+        (("first", 0),),
+        (("begun", 0), ("again", 0)),
+        (("fresh", 0),),
+    ]
+    assert (first.suites, begun.suites) == ((), ("representation", "downstream"))
+    assert (first.begins_with, begun.begins_with, fresh.begins_with) == ("", first.key, "")
+    assert plan.runs[4].begins_with == plan.runs[3].key != first.key
+    assert [one.name for one in plan.compared] == ["begun", "again", "fresh"]
+    assert plan.chosen(["begun"]) == (*plan.runs[:2], *plan.runs[3:5])
+    # what the first is changes which run it is that begins with it
+    changed = {**FROM, "first": {**FROM["first"], "overrides": ("method.margin=2",)}}
+    assert make_plan(config(changed)).runs[1].key not in {one.key for one in plan.runs}
+
+
+def test_a_run_begins_with_the_folder_of_the_other_and_not_before_it(runs, tmp_path, capsys):
+    runs.behave({"stage1_triplet": "crash"})
+    plan, sweep = sweep_of(runs, tmp_path, FROM, seeds=(0,))
+    assert run(sweep, plan) == 1
+    assert [call.split()[0] for call in runs.calls] == [
+        "gazax.main",
+        "gazax.main",
+        "gazax.evaluate",
+    ]
+    assert "not begun" in capsys.readouterr().out
+    assert "first, seed 0, with which it begins" in sweep.missing()["begun, seed 0"]
+    runs.behave({})
+    assert run(sweep, plan) == 0
+    folder = f"{tmp_path}/out/runs"
+    first, begun, _ = (one.key for one in plan.runs)
+    assert runs.calls[-3:] == [
+        f"gazax.main --config={FROM['first']['config']} --config.seed=0 --workdir={folder}/{first}",
+        f"gazax.main --config={FROM['begun']['config']} --config.seed=0 "
+        f"--config.init_from.path={folder}/{first} --workdir={folder}/{begun}",
+        f"gazax.evaluate --workdir={folder}/{begun} --suite=representation,downstream --split=test",
+    ]
+    assert {*sweep.results()} == {"begun", "again", "fresh"}
+    assert not sweep.missing()
 
 
 def test_a_training_config_is_no_sweep():
