@@ -23,7 +23,8 @@ BEARING = "--config.data.max_bad_fraction=0.5"  # the trees hold every trap ther
 FEW = ("--config.train.steps=4", "--config.train.log_every=2", "--config.train.eval_every=4")
 
 
-@pytest.mark.parametrize("name", ["reflacx", pytest.param("egd_cxr", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WITH_GAZE)
 def test_gazat_trains_and_is_evaluated_on_a_tree_with_gaze(env, tmp_path, name):
     root = WITH_GAZE[name](tmp_path / "source", 24)
     config = f"configs/gazat_vit.py:data={name},smoke"

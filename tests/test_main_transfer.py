@@ -72,8 +72,8 @@ def _equal(one, other):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_resnet_that_segments_ends_with_dice_and_iou(env, tmp_path):
-    spec = "configs/eval/finetune_segmentation.py:model=resnet,smoke"
+def test_a_segmentation_ends_with_dice_and_iou(env, tmp_path):
+    spec = "configs/eval/finetune_segmentation.py:decoder=linear,smoke"
     done = run(env, tmp_path / "run", *SHORT, config=spec)
     numbers = json.loads((tmp_path / "run" / "summary.json").read_text())["numbers"]
     for name in ("segmentation", "mean_mask", "segmentation-mean_mask"):

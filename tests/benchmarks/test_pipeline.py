@@ -35,6 +35,7 @@ def source_folder(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 224])
 def test_preparation(benchmark, source_folder, tmp_path_factory, size):
     def prepare():
@@ -50,6 +51,7 @@ def test_preparation(benchmark, source_folder, tmp_path_factory, size):
     rate(benchmark, 256)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("threads", "workers"), [(1, 0), (2, 0), (4, 0), (1, 2)])
 def test_train_batches(benchmark, source_folder, tmp_path_factory, threads, workers):
     records = data.prepare(

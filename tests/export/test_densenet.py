@@ -126,7 +126,11 @@ def test_to_torchvision_names_every_unmatched_parameter_and_statistic():
 
 
 @pytest.mark.torch
-@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize(
+    "depth",
+    # the larger ones have more of the same layers
+    [pytest.param(depth, marks=[pytest.mark.slow] if depth > 121 else []) for depth in DEPTHS],
+)
 def test_every_key_of_torchvisions_sizes_has_its_shape(torchvision, depth):
     import torch
 

@@ -131,7 +131,10 @@ def test_res_se_gate_scales_channels_by_hand():
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("guide_channels", "head", "shortcut", "shape"),
-    [(6, "code", "code", (2, 32, 64, 1)), (0, "figure", "figure", (4, 32, 16, 1))],
+    [
+        (6, "code", "code", (2, 32, 64, 1)),
+        pytest.param(0, "figure", "figure", (4, 32, 16, 1), marks=pytest.mark.slow),
+    ],
 )
 def test_res_se_unet_is_torchs(guide_channels, head, shortcut, shape):
     torch = pytest.importorskip("torch")
@@ -190,6 +193,7 @@ def reference(inputs, variables):
     return jax.jit(jax.value_and_grad(run, has_aux=True))(variables["params"], inputs)
 
 
+@pytest.mark.slow
 def test_res_se_unet_remat_changes_no_number(inputs, variables, reference):
     run = functools.partial(train, ResSEUNet(6, **TINY, remat=True), variables)
     again = jax.value_and_grad(run, has_aux=True)
