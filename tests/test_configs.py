@@ -33,6 +33,11 @@ ARGUMENTS = {
     "stage2_saliency": ("", "guided=false", "smoke"),
     "stage3_fusion": ("", "smoke"),
     "all": ("smoke", "data=egd_cxr,protocol=paper"),
+    "mt_unet": ("", "balance=kendall,smoke", "balance=gradnorm,smoke", "balance=fixed,smoke"),
+    "inception_resnet_v2": ("smoke", "study", "data=egd_cxr"),
+    "gaze_gnn": ("smoke", "study", "data=egd_cxr"),
+    **dict.fromkeys(("unet_s", "gg_cam", "attention_consistency"), ("smoke",)),
+    **dict.fromkeys(("densenet201", "res_se_unet"), ("smoke",)),
 }
 
 

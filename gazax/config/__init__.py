@@ -7,7 +7,7 @@ A config file has ``get_config(arg='')`` and reads ``arg`` with `parse_arg`::
 Reading a config costs nothing: no jax array is made and no data is touched.
 """
 
-from gazax.config import blocks, cooperative, datasets
+from gazax.config import baselines, blocks, cooperative, datasets
 from gazax.config.arguments import (
     batch_spec,
     choose,
@@ -25,6 +25,7 @@ from gazax.typing import InputError
 __all__ = [
     "JSON",
     "InputError",
+    "baselines",
     "batch_spec",
     "blocks",
     "check_json",

@@ -22,6 +22,7 @@ INTERVAL: Range = (
     "two numbers in (0, 1], the smaller one first",
     lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= 1,
 )
+FINITE: Range = ("a finite number", math.isfinite)
 SIZE: Range = (
     "height and width in pixels, such as 64,64",
     lambda x: len(x) == 2 and min(x) >= 1,
@@ -61,7 +62,17 @@ RANGES: dict[str, Range] = {
     "model.num_heads": AT_LEAST_1,
     "model.patch_size": AT_LEAST_1,
     "model.width": AT_LEAST_1,
+    "model.width_multiplier": POSITIVE,
+    "model.hidden": AT_LEAST_1,
+    "model.dropout": BELOW_1,
+    "model.k": AT_LEAST_1,
     "method.margin": POSITIVE,
+    "method.weight": AT_LEAST_0,
+    "method.log_sigma_classification": FINITE,
+    "method.log_sigma_gaze": FINITE,
+    "method.log_scale": FINITE,
+    "method.shift": FINITE,
+    "method.weights": ("0 or more, one of them above 0", lambda x: min(x) >= 0 < max(x)),
     "method.dropout": BELOW_1,
     "method.hidden_dim": AT_LEAST_1,
     "method.projector_dim": AT_LEAST_0,

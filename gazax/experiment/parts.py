@@ -1,5 +1,7 @@
 """From a config to what it names: the records, the method, the weights to begin with."""
 
+import dataclasses
+import inspect
 import math
 import sys
 from typing import Any
@@ -11,7 +13,7 @@ from ml_collections import ConfigDict
 
 from gazax import config as config_lib
 from gazax import data, methods, models
-from gazax.data.gaze_settings import GazeSettings
+from gazax.data.gaze_settings import OWN, GazeSettings
 from gazax.data.protocols import under_protocol
 from gazax.data.records import Records
 from gazax.eval.finetune import check_counts
@@ -24,6 +26,13 @@ from gazax.typing import InputError
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 DECODERS = {"linear": LinearDecoder, "unet": UNetDecoder}
+NEEDS_GAZE = {
+    "saliency": ("train", "validation", "test"),
+    "mt_unet": ("train", "validation", "test"),
+    "gg_cam": ("train",),
+    "attention_consistency": ("train",),
+}
+"""Methods of which gaze is the whole point -> the splits that must have some."""
 GAZE_KEYS = (
     "gaze",
     "gaze_fraction",
@@ -72,13 +81,7 @@ def resolve(config: ConfigDict, records: Records) -> None:
     config.data.labels = tuple(config.data.labels) or records.label_names
     if "task" in config.method:
         _resolve_classes(config, records)
-    if config.method.name == "saliency":
-        for split in ("train", "validation", "test"):
-            if not records.summary["splits"][split]["fixations"]:
-                raise InputError(
-                    f"method 'saliency' learns to predict gaze, and no image of the split {split} "
-                    "has any; take data with gaze."
-                )
+    _require_gaze(config, records)
     if config.method.name == "triplet" and not exclusive(config, records):
         raise InputError(
             "method 'triplet' contrasts classes that exclude each other, one an image, and "
@@ -93,6 +96,36 @@ def resolve(config: ConfigDict, records: Records) -> None:
         config.train[key] = config.train[key] or epoch
     if config.train.steps < 1:
         raise InputError("config.train.steps is 0 and so is config.train.epochs; set one.")
+
+
+def _require_gaze(config: ConfigDict, records: Records) -> None:
+    """Refuses data, and settings of it, of which a method would learn, or be told, nothing."""
+    what, needs = f"method '{config.method.name}'", NEEDS_GAZE.get(config.method.name, ())
+    if config.method.get("gaze_input", False):
+        what, needs = "config.method.gaze_input=True", ("train", "validation", "test")
+        _require_own_gaze(config)
+    for split in needs:
+        if not records.summary["splits"][split]["fixations"]:
+            raise InputError(
+                f"{what} needs gaze, and no image of the split {split} has any; take data with "
+                "gaze."
+            )
+    for key, without in (("gaze", "none"), ("gaze_fraction", 0.0)):
+        if needs and config.data[key] == without:
+            raise InputError(
+                f"{what} needs gaze, and config.data.{key}={without} leaves none in training."
+            )
+
+
+def _require_own_gaze(config: ConfigDict) -> None:
+    """Refuses to train on another input than what is measured with, which is people's own gaze."""
+    for key, own in dataclasses.asdict(OWN).items():
+        if config.data[key] != own:
+            raise InputError(
+                f"config.data.{key}={config.data[key]} changes the gaze of training alone, and "
+                "with config.method.gaze_input=True the model is given gaze when it is measured, "
+                f"too: take {key}={own}."
+            )
 
 
 def _resolve_classes(config: ConfigDict, records: Records) -> None:
@@ -132,6 +165,8 @@ def build_method(config: ConfigDict) -> Method:
     if config.model.name == "res_se_unet":
         guide = parts.get("guide")
         inputs["guide_channels"] = 0 if guide is None else guide.tapped_channels
+    if config.model.name == "mt_unet":
+        inputs["num_classes"] = len(config.data.labels)
     return methods.build(
         name,
         backbone=_build_model("model", config.model, **inputs),
@@ -146,7 +181,15 @@ def _build_model(key: str, settings: ConfigDict, **inputs: Any) -> nn.Module:
     """The model of one block of the config; ``inputs`` are what another block decides."""
     dtype = config_lib.choose(f"{key}.dtype", settings.dtype, DTYPES)
     model = settings.to_dict() | {"dtype": dtype} | inputs
-    return models.build(model.pop("name"), **model)
+    name = model.pop("name")
+    known = inspect.signature(config_lib.choose(f"{key}.name", name, models.MODELS)).parameters
+    if unknown := [one for one in model if one not in known]:
+        raise InputError(
+            f"config.{key}.{unknown[0]} is no setting of the model '{name}', which has "
+            f"{', '.join(one for one in known if one not in NOT_IN_CONFIGS)}: take a config of "
+            "that model."
+        )
+    return models.build(name, **model)
 
 
 def _of_gazat(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
@@ -200,10 +243,14 @@ PARTS = {
     "segmentation": _of_segmentation,
     "saliency": _of_saliency,
     "fusion": _of_fusion,
+    "mt_unet": lambda settings, config: {},
+    "gg_cam": _of_supervised,
+    "attention_consistency": _of_supervised,
 }
 """What each method takes besides the backbone; takes from its settings what it builds from."""
 
 
+NOT_IN_CONFIGS = ("parent", "name", "axis_name")
 TWO_ENCODERS = ("saliency", "fusion")
 
 

@@ -67,6 +67,12 @@ class Predictor:
         # Zeros and not NaN: what is no input of a prediction cannot spoil one either way.
         self._empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), spec)
         self.method = parts.build_method(self._config)
+        if config.method.get("gaze_input", False):
+            raise InputError(
+                f"workdir '{folder}' is of the model '{config.model.name}', which sees gaze beside "
+                "the image in use too, and an image alone has none; gazax.evaluate measures it on "
+                "its data."
+            )
         self.kinds = self._kinds(maps)
         if not self.kinds:
             raise InputError(

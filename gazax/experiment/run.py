@@ -18,6 +18,7 @@ from gazax.data.records import Records
 from gazax.eval.encode import Split, load_split
 from gazax.eval.finetune import ClassificationEvaluation
 from gazax.eval.gradients import make_gradient_norms
+from gazax.eval.multitask import MultitaskEvaluation
 from gazax.eval.overlays import save_overlays
 from gazax.eval.pretraining import PretrainingEvaluation
 from gazax.eval.report import Evaluation, caveats
@@ -41,11 +42,13 @@ EVALUATIONS: dict[str, Callable[..., Evaluation]] = {
     "classification": ClassificationEvaluation,
     "segmentation": SegmentationEvaluation,
     "saliency": SaliencyEvaluation,
+    "multitask": MultitaskEvaluation,
 }
 NEEDS = {
-    "classification": ("supervised", "fusion"),
+    "classification": ("supervised", "fusion", "mt_unet", "gg_cam", "attention_consistency"),
     "segmentation": ("segmentation",),
-    "saliency": ("saliency", "fusion"),
+    "saliency": ("saliency", "fusion", "mt_unet"),
+    "multitask": ("mt_unet", "fusion"),
 }
 """The methods that an evaluation can measure; those that are not here measure any."""
 
@@ -370,7 +373,7 @@ class Run:
     @functools.cached_property
     def _evaluation(self) -> Evaluation:
         # Classifiers and segmentations are measured by labels and masks alone.
-        gaze = self.config.eval.suite in ("pretraining", "saliency")
+        gaze = self.config.eval.suite in ("pretraining", "saliency", "multitask")
         return self._suite(
             self.method,
             train=self.split("train", gaze=gaze),

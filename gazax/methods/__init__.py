@@ -3,9 +3,12 @@
 from typing import Any
 
 from gazax.config import choose
+from gazax.methods.attention_consistency import AttentionConsistency
 from gazax.methods.base import Method
 from gazax.methods.fusion import Fusion
 from gazax.methods.gazat import GazAT
+from gazax.methods.gg_cam import GGCAM
+from gazax.methods.mt_unet import MTUNet
 from gazax.methods.saliency import Saliency
 from gazax.methods.segmentation import Segmentation
 from gazax.methods.simclr import SimCLR
@@ -13,8 +16,11 @@ from gazax.methods.supervised import Supervised
 from gazax.methods.triplet import Triplet
 
 METHODS = {
+    "attention_consistency": AttentionConsistency,
     "fusion": Fusion,
     "gazat": GazAT,
+    "gg_cam": GGCAM,
+    "mt_unet": MTUNet,
     "saliency": Saliency,
     "segmentation": Segmentation,
     "simclr": SimCLR,
@@ -23,9 +29,12 @@ METHODS = {
 }
 
 __all__ = [
+    "GGCAM",
     "METHODS",
+    "AttentionConsistency",
     "Fusion",
     "GazAT",
+    "MTUNet",
     "Method",
     "Saliency",
     "Segmentation",

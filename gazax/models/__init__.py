@@ -12,6 +12,9 @@ from collections.abc import Callable
 import flax.linen as nn
 
 from gazax.models import densenet, fusion, res_se_unet, resnet, unet, vit
+from gazax.models.gaze_gnn import GazeGNN
+from gazax.models.inception_resnet_v2 import InceptionResNetV2
+from gazax.models.mt_unet import MTUNet
 from gazax.typing import InputError
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -30,6 +33,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     # guided by DenseNet-201
     "res_se_unet": functools.partial(res_se_unet.ResSEUNet, guide_channels=1920),
     "fusion": fusion.make_fusion,
+    "mt_unet": MTUNet,
+    "inception_resnet_v2": InceptionResNetV2,
+    "gaze_gnn": GazeGNN,
 }
 
 

@@ -231,3 +231,9 @@ def test_probabilities_alone_of_a_model_without_classes_are_refused(classifier, 
     monkeypatch.setattr(parts, "build_method", lambda config: Drawn())
     with pytest.raises(InputError, match="which has no head for classes.*Leave --nomaps out"):
         predictor(classifier, maps=False)
+
+
+def test_a_model_that_sees_gaze_in_use_predicts_nothing_of_images_alone(tmp_path):
+    config = make_config("configs/baselines/gaze_gnn.py:smoke", size=(64, 64))
+    with pytest.raises(InputError, match="'gaze_gnn', which sees gaze beside the image"):
+        Predictor(config, epath.Path(tmp_path), which="best", batch_size=4, maps=True)
