@@ -10,6 +10,7 @@ import numpy as np
 from gazax.eval.comparison import Row, compare_each, row_as_dict, row_of_dict
 from gazax.eval.measured import lower_is_better
 from gazax.eval.record import Record
+from gazax.eval.report import p_value
 from gazax.typing import InputError
 
 WIDTH = 150  # of a line of text
@@ -248,7 +249,7 @@ def _lines(table: PaperTable, metric: str, *, bold: bool) -> list[tuple[str, dic
         return {n: shown(row) for n, row in rows.items() if not np.isnan(vars(row)[needed])}
 
     def difference(row: Row) -> str:
-        p = "" if np.isnan(row.p_t) else f" {p_text(row.p_t)}"
+        p = "" if np.isnan(row.p_t) else f" {p_value(row.p_t)}"
         return f"{row.difference:+.3f}{p}"
 
     def interval(row: Row) -> str:
@@ -264,11 +265,6 @@ def _lines(table: PaperTable, metric: str, *, bold: bool) -> list[tuple[str, dic
         (f"  {ELSEWHERE}", {name: text for name, text in published.items() if text}),
     ]
     return [lines[0], *(line for line in lines[1:] if line[1])]
-
-
-def p_text(p: float) -> str:
-    """A p value as a table shows it."""
-    return "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
 def _below(table: PaperTable) -> list[str]:

@@ -92,3 +92,8 @@ def block(
         cells = (cell(numbers[name]) if name in numbers else "" for name in names)
         lines.append(f"{title:{width}}" + "".join(f"{one:>24}" for one in cells).rstrip())
     return lines if len(lines) > 1 else []
+
+
+def p_value(value: float) -> str:
+    """A p value as tables show it."""
+    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".", 1)

@@ -7,9 +7,10 @@ from gazax.eval import contrasts
 from gazax.eval.comparison import Row
 from gazax.eval.contrasts import Contrasts
 from gazax.eval.paper_table import ELSEWHERE, PaperTable
+from gazax.eval.report import p_value
 from gazax.page import html
 from gazax.page.names import lower_is_better, metric_title, split_name
-from gazax.page.tables import number, p_value
+from gazax.page.tables import number
 
 _DASH = f'<span class="none">{html.DASH}</span>'
 

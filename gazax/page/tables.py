@@ -7,6 +7,7 @@ from html import escape
 from gazax.eval import comparison
 from gazax.eval.measured import STATISTICS
 from gazax.eval.record import Record
+from gazax.eval.report import p_value
 from gazax.page import html
 from gazax.page.names import (
     BASELINES,
@@ -156,11 +157,6 @@ def number(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return html.DASH
     return f"{value:.3f}".replace("-", html.MINUS)
-
-
-def p_value(value: float) -> str:
-    """A p value as the tables show it."""
-    return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".", 1)
 
 
 def _numbers(run: Run, suite: str) -> dict[str, Sequence[float | None]]:

@@ -39,16 +39,18 @@ BACKBONES = {
 EVERYBODY = np.ones(8, bool)
 
 
+SETTINGS = dict(
+    backbone=Patches(),
+    head=Classifier(3),
+    task="multiclass",
+    standard=UNDISTURBED,
+    mean=0.0,
+    std=1.0,
+)
+
+
 def make(**changes) -> AttentionConsistency:
-    settings = dict(
-        backbone=Patches(),
-        head=Classifier(3),
-        task="multiclass",
-        standard=UNDISTURBED,
-        mean=0.0,
-        std=1.0,
-    )
-    return AttentionConsistency(**{**settings, **changes})
+    return AttentionConsistency(**{**SETTINGS, **changes})
 
 
 def guided_batch(task="multiclass", *, has_gaze=EVERYBODY, unknown=()):

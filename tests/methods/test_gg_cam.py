@@ -5,9 +5,8 @@ import pytest
 
 from gazax.methods.base import Classifies, Method
 from gazax.methods.gg_cam import GGCAM
-from gazax.methods.views import UNDISTURBED
 from gazax.models import build as build_model
-from gazax.models.heads import Classifier, Projector
+from gazax.models.heads import Projector
 from gazax.typing import InputError
 from tests.batches import tiny_batch
 from tests.methods.descent import descend
@@ -15,6 +14,7 @@ from tests.methods.devices import check_same_step
 from tests.methods.test_attention_consistency import (
     DENSENET,
     RESNET,
+    SETTINGS,
     Normed,
     check_nothing,
     evaluated,
@@ -23,22 +23,14 @@ from tests.methods.test_attention_consistency import (
     patches_of,
 )
 from tests.methods.test_saliency import equal, start, value_and_grad
-from tests.methods.test_supervised import Patches, vit
+from tests.methods.test_supervised import vit
 
 TASKS = pytest.mark.parametrize("task", ["multiclass", "multilabel"])
 AVERAGED = build_model("vit", width=16, depth=1, num_heads=2, patch_size=8, pool="avg")
 
 
 def make(**changes) -> GGCAM:
-    settings = dict(
-        backbone=Patches(),
-        head=Classifier(3),
-        task="multiclass",
-        standard=UNDISTURBED,
-        mean=0.0,
-        std=1.0,
-    )
-    return GGCAM(**{**settings, **changes})
+    return GGCAM(**{**SETTINGS, **changes})
 
 
 def sigmoid(x):
