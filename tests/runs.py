@@ -24,10 +24,11 @@ def command(workdir, *flags, config=CONFIG):
     ]
 
 
-def run(env, workdir, *flags, config=CONFIG, code=0):
+def call(env, *words, code=0, cwd=ROOT):
+    """Python with these words (``-m``, a command, its flags), which ends with that exit code."""
     done = subprocess.run(
-        command(workdir, *flags, config=config),
-        cwd=ROOT,
+        [sys.executable, *map(str, words)],
+        cwd=cwd,
         env=env,
         capture_output=True,
         text=True,
@@ -36,6 +37,10 @@ def run(env, workdir, *flags, config=CONFIG, code=0):
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done
+
+
+def run(env, workdir, *flags, config=CONFIG, code=0):
+    return call(env, *command(workdir, *flags, config=config)[1:], code=code)
 
 
 def lines(workdir):

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,23 +13,14 @@ from gazax.experiment.results import KEYS, NUMBERS
 from gazax.train import workdir
 from gazax.train.preemption import Preemption
 from gazax.typing import InputError
-from tests.runs import CONFIG, ROOT, make_run
+from tests.runs import CONFIG, ROOT, call, make_run
 
 PROBE = "configs/eval/linear_probe.py"
 
 
 def evaluate(env, *flags, code=0, cwd=ROOT):
-    done = subprocess.run(
-        [sys.executable, "-m", "gazax.evaluate", *map(str, flags)],
-        cwd=cwd,
-        env={**env, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
-    return done
+    env = {**env, "PYTHONPATH": str(ROOT)}
+    return call(env, "-m", "gazax.evaluate", *flags, code=code, cwd=cwd)
 
 
 def numbers_of(folder, split="evaluation"):

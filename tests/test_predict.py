@@ -5,8 +5,6 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,23 +12,13 @@ from PIL import Image
 
 from tests.data.dicoms import write_dicom
 from tests.experiment.trained import LABELS, STEP, make_config, make_staged
-from tests.runs import ROOT
+from tests.runs import ROOT, call
 
 SAMPLES = pathlib.Path(os.environ.get("GAZAX_TEST_DATA", ROOT.parent / "shared" / "data"))
 
 
 def predict(env, *flags, code=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "gazax.predict", *map(str, flags)],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
-    return done
+    return call(env, "-m", "gazax.predict", *flags, code=code)
 
 
 @pytest.fixture(scope="module")

@@ -3,28 +3,16 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 
 import pytest
 
-from tests.runs import ROOT
+from tests.runs import call
 
 SPEC = "configs/ablations/curve.py:axis=steps,smoke"
 
 
 def command(env, module, *flags):
-    done = subprocess.run(
-        [sys.executable, "-m", module, *flags],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr
-    return done
+    return call(env, "-m", module, *flags)
 
 
 pytestmark = pytest.mark.slow
