@@ -1,22 +1,19 @@
-"""A backbone as every method uses it: statistics carried along, frozen parts left alone."""
+"""A backbone as every method uses it: on normalised images, open to perturbations of its levels."""
 
 import dataclasses
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from gazax.methods.base import Params, State
-from gazax.typing import InputError, Key
+from gazax.methods.scoped import Scoped
+from gazax.typing import Key
 
 SCOPE = "backbone"
-FROZEN = "frozen"
-"""Collection in which a mark beside a layer's statistics says that they must not move."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +24,7 @@ class Backbone:
       model: (image, train=) -> (output, out); one that has batch statistics has a field
         `axis_name`.
       mean, std: the model sees (image - mean) / std.
-      freeze: regexes of parameters, see `is_frozen`; a frozen layer's statistics are used as they
-        are and do not move.
-      axis_name: mapped axis of the batch, over which statistics are taken.
+      freeze, axis_name: see `gazax.methods.scoped.Scoped`.
       scope: a method of several models has one for each.
     """
 
@@ -50,12 +45,8 @@ class Backbone:
 
         ``inputs`` is what the model takes besides the image, by name.
         """
-        more: dict[str, Any] = dict(inputs or {})
-        made: Any = self.model.init_with_output(rng, self._normalize(image), **more)
-        (_, out), variables = made
-        statistics = variables.get("batch_stats")
-        state = {self.scope: statistics} if statistics else {}
-        return {self.scope: variables["params"]}, state, out
+        params, state, (_, out) = self._scoped.init(rng, self._normalize(image), **(inputs or {}))
+        return params, state, out
 
     def look(
         self,
@@ -77,23 +68,15 @@ class Backbone:
             derivative with respect to it is that with respect to the features.
           inputs: what the model takes besides the image, by name.
         """
-        model, image = self.model, self._normalize(image)
-        variables: dict[str, Any] = {"params": params[self.scope]}
-        more: dict[str, Any] = dict(inputs or {})
-        statistics = state.get(self.scope)
-        if statistics:
-            model = model.clone(axis_name=self.axis_name)
-            variables["batch_stats"] = statistics
-            if marks := _frozen_marks(statistics, self.freeze, self.scope):
-                variables[FROZEN] = marks
-        if perturbations is not None:
-            variables["perturbations"] = perturbations
-        if not (train and statistics):
-            applied: Any = model.apply(variables, image, train=train, **more)
-            return applied[1], state
-        applied = model.apply(variables, image, train=True, mutable=["batch_stats"], **more)
-        (_, out), updated = applied
-        return out, {**state, self.scope: updated["batch_stats"]}
+        (_, out), state = self._scoped.apply(
+            params,
+            state,
+            self._normalize(image),
+            train=train,
+            perturbations=perturbations,
+            **(inputs or {}),
+        )
+        return out, state
 
     def zero_perturbations(
         self,
@@ -120,43 +103,9 @@ class Backbone:
             jax.eval_shape(shapes),
         )
 
+    @property
+    def _scoped(self) -> Scoped:
+        return Scoped(self.model, self.scope, self.freeze, self.axis_name)
+
     def _normalize(self, image: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         return (image - self.mean) / self.std
-
-
-def is_frozen(path: Sequence[str], freeze: Sequence[str]) -> bool:
-    """Whether a parameter's or a statistic's path, joined by '/', matches one of the regexes."""
-    name = "/".join(path)
-    return any(re.fullmatch(pattern, name) for pattern in freeze)
-
-
-def require_frozen(params: Params, scopes: Sequence[str], freeze: Sequence[str]) -> None:
-    """Refuses to take for constant what is trained.
-
-    Raises:
-      InputError: a parameter of one of the scopes is not frozen.
-    """
-    for path in flatten_dict({scope: params[scope] for scope in scopes}):
-        if not is_frozen(path, freeze):
-            raise InputError(
-                f"what does not change is computed once, and '{'/'.join(path)}' is trained: freeze "
-                f"it with config.freeze={tuple(f'{scope}/.*' for scope in scopes)}, or take "
-                "config.train.cache_frozen=False."
-            )
-
-
-def _frozen_marks(statistics: Params, freeze: Sequence[str], scope: str) -> Params:
-    """One mark a layer whose statistics are frozen: its presence is what counts.
-
-    They are where a regex matches them, or all parameters of their layer: scale and bias.
-    """
-    layers = {path[:-1] for path in flatten_dict(statistics)}
-    marks = {}
-    for layer in layers:
-        frozen = [
-            all(is_frozen((scope, *layer, name), freeze) for name in names)
-            for names in (("mean", "var"), ("scale", "bias"))
-        ]
-        if any(frozen):
-            marks[(*layer, "statistics")] = True
-    return unflatten_dict(marks)

@@ -14,10 +14,10 @@ from jaxtyping import Array, Float
 
 from gazax.losses.parallel import masked_mean
 from gazax.methods.attention import grad_cam_maps
-from gazax.methods.backbone import require_frozen
 from gazax.methods.base import Params, State, keys_by_place
 from gazax.methods.dual_encoder import GUIDE, UNET, DualEncoder
 from gazax.methods.labels import Labels
+from gazax.methods.scoped import require_frozen
 from gazax.methods.views import standard_views
 from gazax.models.fusion import fuse
 from gazax.ops.image import to_float

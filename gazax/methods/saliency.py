@@ -14,9 +14,9 @@ from jaxtyping import Array, Float
 
 from gazax.losses import saliency_kl
 from gazax.losses.parallel import masked_mean
-from gazax.methods.backbone import require_frozen
 from gazax.methods.base import Params, State
 from gazax.methods.dual_encoder import GUIDE, DualEncoder
+from gazax.methods.scoped import require_frozen
 from gazax.methods.views import own_gaze, standard_views
 from gazax.ops.gaze import to_density
 from gazax.ops.image import to_float

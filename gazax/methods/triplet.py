@@ -19,6 +19,7 @@ from gazax.losses.parallel import masked_mean
 from gazax.methods.attention import check_source, mean_density, plain_maps
 from gazax.methods.backbone import Backbone
 from gazax.methods.base import Params, State
+from gazax.methods.scoped import Scoped
 from gazax.methods.views import standard_views
 from gazax.ops.image import to_float
 from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
@@ -103,10 +104,10 @@ class Triplet:
         image = to_float(batch["image"][:2])
         params, state, out = self._encoder.init(rng_backbone, image)
         check_source(out, "energy", self.levels)
-        if self.projector is not None:
-            made: Any = self.projector.init(rng_projector, out["features"])
-            params["projector"] = made["params"]
-        return params, state
+        if self.projector is None:
+            return params, state
+        of_head, statistics, _ = self._head(self.projector).init(rng_projector, out["features"])
+        return params | of_head, state | statistics
 
     def loss(
         self, params: Params, state: State, batch: Batch, rng: Key, *, step: StepCount, train: bool
@@ -125,13 +126,15 @@ class Triplet:
         out, state = self._encoder.look(params, state, image, train=train)
         common = dict(valid=valid, axis_name=self.axis_name)
         anchors = has_triplet(label, **common)
+        published = self.objective == "triplet" and self.distance == "published"
+        z = out["feature_maps"][-1] if published else out["features"]
+        if self.projector is not None:
+            z, state = self._head(self.projector).apply(params, state, z, train=train)
         if self.objective == "sup_con":
-            z = self._embed(params, out)
             losses = sup_con(z, label, temperature=self.temperature, **common)
         else:
-            published = self.distance == "published"
             losses = triplet_margin(
-                out["feature_maps"][-1] if published else self._embed(params, out),
+                z,
                 label,
                 margin=self.margin,
                 mining=self.mining,
@@ -158,8 +161,5 @@ class Triplet:
     def _encoder(self) -> Backbone:
         return Backbone(self.backbone, self.mean, self.std, self.freeze, self.axis_name)
 
-    def _embed(self, params: Params, out: dict[str, Any]) -> Float[Array, "b d"]:
-        if self.projector is None:
-            return out["features"]
-        z: Any = self.projector.apply({"params": params["projector"]}, out["features"])
-        return z
+    def _head(self, projector: nn.Module) -> Scoped:
+        return Scoped(projector, "projector", self.freeze, self.axis_name)

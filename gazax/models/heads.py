@@ -8,47 +8,93 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
-from gazax.models.layers import Conv
+from gazax.models.layers import BatchNorm, Conv
 from gazax.ops.image import area_pool
-from gazax.typing import Size
+from gazax.typing import InputError, Size
+
+NORMS = ("none", "hidden", "all")
+"""Which layers of a `Projector` batch normalisation follows."""
 
 
 class Projector(nn.Module):
-    """Multilayer perceptron from features to the space in which views are contrasted.
+    """Multilayer perceptron from features to the space in which views are compared.
 
     z = W_L relu(... relu(W_1 x + b_1) ...) + b_L
 
-    No normalisation between the layers, so that an example's projection depends on that example
-    alone, on any number of devices; ReLU between them; nothing after the last. Layers are named
-    `layers_0`, `layers_1`, ...
+    Without normalisation an example's projection depends on that example alone. Where batch
+    normalisation follows a layer, ReLU comes after it and the layer has no bias, which the mean
+    would take away again; nothing follows the last layer but, with 'all', a normalisation without
+    scale and bias. Layers are named `layers_0`, `layers_1`, ..., what normalises them `norms_0`,
+    ... (torch's statistics, see `gazax.models.layers.BatchNorm`).
+
+    The published heads, hidden_dim x (num_layers - 1), out_dim, norm:
+
+    ==========================  ======================  ======================
+    of                          projector               predictor
+    ==========================  ======================  ======================
+    SimCLR, the paper's g       d, 128, none            -
+    MoCo v2                     2048, 128, none         -
+    BYOL                        4096, 256, hidden       4096, 256, hidden
+    SimSiam                     2048 x 2, 2048, all     512, 2048, hidden
+    MoCo v3 of a ResNet         4096, 256, all          4096, 256, all
+    MoCo v3 of a ViT            4096 x 2, 256, all      4096, 256, all
+    ==========================  ======================  ======================
+
+    SimCLR's code has 'all', with a scale at the last one. BYOL's code has a bias before the
+    normalisation, which moves nothing, and none at the last layer, where we have one.
 
     Attributes:
       num_layers: linear layers, 1 or more.
       hidden_dim: width between them; None = that of the features.
       out_dim: d of the output.
       dtype: of the computation; parameters are float32.
+      norm: 'none'; 'hidden' = after every layer but the last; 'all' = after the last too.
+      axis_name: mapped axis that the batch is split over, whose statistics are those of all of it.
 
     Returns:
-      float32, not normalised.
+      float32, not normalised to a length.
+
+    Raises:
+      InputError: `norm` is none of the three, or a batch of one is to give statistics.
 
     Source: Chen et al. 2020 (arXiv:2002.05709), §2.1, g(h); two layers to 256 from the proposal,
-    §2.4.
+    §2.4. MoCo v2: Chen et al. 2020 (arXiv:2003.04297), §3. BYOL: Grill et al. 2020
+    (arXiv:2006.07733), §3.3. SimSiam: Chen & He 2021 (arXiv:2011.10566), §3 and its code. MoCo v3:
+    Chen et al. 2021 (arXiv:2104.02057), "MLP heads", and its code, where no bias is left at all.
     """
 
     num_layers: int = 2
     hidden_dim: int | None = None
     out_dim: int = 256
     dtype: Dtype = jnp.float32
+    norm: str = "none"
+    axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, features: Float[Array, "b d_in"]) -> Float[Array, "b d_out"]:
-        """Project each example's features."""
+    def __call__(
+        self, features: Float[Array, "b d_in"], *, train: bool = False
+    ) -> Float[Array, "b d_out"]:
+        """Project each example's features.
+
+        Args:
+          features: of the backbone, or the projections that a predictor starts from.
+          train: whether the statistics of the batch are used and updated.
+        """
+        if self.norm not in NORMS:
+            raise InputError(
+                f"a projector's norm is '{self.norm}'; the known ones are {', '.join(NORMS)}"
+            )
         x = features
-        for i in range(self.num_layers - 1):
-            width = self.hidden_dim or features.shape[-1]
-            x = nn.relu(nn.Dense(width, dtype=self.dtype, name=f"layers_{i}")(x))
-        last = f"layers_{self.num_layers - 1}"
-        return nn.Dense(self.out_dim, dtype=self.dtype, name=last)(x).astype(jnp.float32)
+        for i in range(self.num_layers):
+            last = i == self.num_layers - 1
+            width = self.out_dim if last else self.hidden_dim or features.shape[-1]
+            normed = self.norm == "all" or (self.norm == "hidden" and not last)
+            x = nn.Dense(width, use_bias=not normed, dtype=self.dtype, name=f"layers_{i}")(x)
+            if normed:
+                norm = BatchNorm(self.axis_name, self.dtype, affine=not last, name=f"norms_{i}")
+                x = norm(x[:, None, None], train=train)[:, 0, 0]
+            x = x if last else nn.relu(x)
+        return x.astype(jnp.float32)
 
 
 class Classifier(nn.Module):

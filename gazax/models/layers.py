@@ -127,6 +127,7 @@ class BatchNorm(nn.Module):
         batch is whole (as under jit over a mesh).
       dtype: of what is returned.
       epsilon: added to the variance.
+      affine: False leaves out `scale` and `bias`, as 1 and 0.
 
     Raises:
       InputError: a batch of one value a channel, which has no variance.
@@ -142,13 +143,16 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None
     dtype: Dtype = jnp.float32
     epsilon: float = 1e-5
+    affine: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w c"]:
         """Normalise each channel."""
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        scale, bias = jnp.ones(channels), jnp.zeros(channels)
+        if self.affine:
+            scale = self.param("scale", nn.initializers.ones, (channels,))
+            bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         rows = x.astype(jnp.float32).reshape(-1, channels)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from gazax.methods.backbone import is_frozen
 from gazax.methods.base import Params
+from gazax.methods.scoped import is_frozen
 from gazax.typing import InputError
 
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from gazax.models.heads import AttentionModule, Classifier, Projector
+from gazax.typing import InputError
+from tests.models.conftest import count, spec_of
 
 
 def test_projector_is_linear_relu_linear(rng):
@@ -43,6 +45,119 @@ def test_projector_bfloat16_has_float32_parameters_and_output(rng):
     exact = Projector(out_dim=4).apply(variables, features)
     np.testing.assert_allclose(output, exact, atol=0.05)
     assert jnp.abs(output - exact).max() > 1e-5
+
+
+# What normalises each of three layers: a norm with scale and bias, one without, none
+AFFINE = {"hidden": (True, True, None), "all": (True, True, False)}
+
+
+def torch_projector(torch, norm, *, widths=(6, 5, 5, 3)):
+    """The same head of torch's own layers."""
+    layers = []
+    for i, affine in enumerate(AFFINE[norm]):
+        layers.append(torch.nn.Linear(widths[i], widths[i + 1], bias=affine is None))
+        if affine is not None:
+            layers.append(torch.nn.BatchNorm1d(widths[i + 1], affine=affine))
+        if i < 2:
+            layers.append(torch.nn.ReLU())
+    return torch.nn.Sequential(*layers)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("norm", ["hidden", "all"])
+def test_projector_batch_norm_is_torchs(rng, norm):
+    """In training, in the statistics that a step leaves, and in inference on them."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    theirs = torch_projector(torch, norm)
+    model = Projector(num_layers=3, hidden_dim=5, out_dim=3, norm=norm)
+    features = 3 + 2 * jax.random.normal(rng, (7, 6))
+    params, stats, norms = {}, {}, {}
+    linears = [layer for layer in theirs if isinstance(layer, torch.nn.Linear)]
+    for i, layer in enumerate(linears):
+        params[f"layers_{i}"] = {"kernel": layer.weight.detach().numpy().T}
+        if layer.bias is not None:
+            params[f"layers_{i}"]["bias"] = layer.bias.detach().numpy()
+    for i, layer in enumerate(x for x in theirs if isinstance(x, torch.nn.BatchNorm1d)):
+        name = f"norms_{i}"
+        norms[name] = layer
+        if layer.affine:
+            with torch.no_grad():
+                layer.weight.copy_(torch.linspace(0.5, 1.5, 5))
+                layer.bias.copy_(torch.linspace(-1, 1, 5))
+            params[name] = {
+                "scale": layer.weight.detach().numpy(),
+                "bias": layer.bias.detach().numpy(),
+            }
+        width = len(layer.running_mean)
+        stats[name] = {"mean": jnp.zeros(width), "var": jnp.ones(width)}
+    spec = spec_of(model, (7, 6))
+    given = {"params": params, "batch_stats": stats}
+    assert jax.tree.map(jnp.shape, spec) == jax.tree.map(jnp.shape, given)
+
+    given_torch = torch.from_numpy(np.array(features))
+    expected = theirs(given_torch).detach().numpy()
+    output, updated = jax.jit(lambda v, x: model.apply(v, x, train=True, mutable=["batch_stats"]))(
+        given, features
+    )
+    np.testing.assert_allclose(output, expected, atol=1e-5)
+    for name, layer in norms.items():
+        found = updated["batch_stats"][name]
+        np.testing.assert_allclose(found["mean"], layer.running_mean, atol=1e-5)
+        np.testing.assert_allclose(found["var"], layer.running_var, rtol=1e-5)
+
+    theirs.eval()
+    output = model.apply({**given, **updated}, features)
+    np.testing.assert_allclose(output, theirs(given_torch).detach().numpy(), atol=1e-5)
+    assert np.abs(output - expected).max() > 0.1
+
+
+def test_projector_last_norm_has_no_parameters_and_no_layer_before_a_norm_a_bias():
+    spec = spec_of(Projector(hidden_dim=5, out_dim=3, norm="all"), (2, 6))
+    assert jax.tree.map(jnp.shape, spec) == {
+        "params": {
+            "layers_0": {"kernel": (6, 5)},
+            "norms_0": {"scale": (5,), "bias": (5,)},
+            "layers_1": {"kernel": (5, 3)},
+        },
+        "batch_stats": {
+            "norms_0": {"mean": (5,), "var": (5,)},
+            "norms_1": {"mean": (3,), "var": (3,)},
+        },
+    }
+
+
+def test_simsiam_heads_have_the_published_sizes():
+    """Of a ResNet-50's 2048 features, counted from the paper's shapes."""
+    projector = Projector(num_layers=3, hidden_dim=2048, out_dim=2048, norm="all")
+    predictor = Projector(hidden_dim=512, out_dim=2048, norm="hidden")
+    # Three square kernels, and scale and bias of two norms: 3 * 2048^2 + 2 * 2 * 2048.
+    assert count(spec_of(projector, (2, 2048))["params"]) == 12_591_104
+    # Down, up with a bias, and scale and bias of one norm.
+    expected = 2 * 2048 * 512 + 2048 + 2 * 512
+    assert count(spec_of(predictor, (2, 2048))["params"]) == expected == 2_100_224
+
+
+def test_projector_statistics_are_those_of_all_devices(rng):
+    model = Projector(hidden_dim=5, out_dim=3, norm="all")
+    features = jax.random.normal(rng, (8, 6)) + jnp.arange(8.0)[:, None]
+    variables = jax.jit(model.init)(rng, features)
+
+    def step(x, axis_name=None):
+        mapped = model.clone(axis_name=axis_name)
+        return mapped.apply(variables, x, train=True, mutable=["batch_stats"])
+
+    output, updated = jax.jit(step)(features)
+    mapped = jax.pmap(lambda x: step(x, "data"), axis_name="data")
+    outputs, copies = mapped(features.reshape(4, 2, 6))
+    np.testing.assert_allclose(outputs.reshape(8, 3), output, atol=1e-5)
+    for found, expected in zip(jax.tree.leaves(copies), jax.tree.leaves(updated), strict=True):
+        np.testing.assert_allclose(found[3], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_projector_of_an_unknown_norm_is_refused():
+    with pytest.raises(InputError, match=r"'batch'; the known ones are none, hidden, all"):
+        spec_of(Projector(norm="batch"), (2, 6))
 
 
 def test_classifier_is_one_product_under_its_own_scope(rng):
