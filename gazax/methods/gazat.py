@@ -14,9 +14,9 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from gazax.config import choose
-from gazax.losses import attention_alignment, info_nce, regional_contrast
+from gazax.losses import attention_alignment, info_nce
 from gazax.losses.contrastive import unit_rows
-from gazax.losses.parallel import gather, masked_mean
+from gazax.losses.parallel import masked_mean
 from gazax.methods.attention import (
     GRADIENTS,
     POOLINGS,
@@ -31,15 +31,12 @@ from gazax.methods.attention import (
 )
 from gazax.methods.backbone import Backbone
 from gazax.methods.base import Params, State, keys_by_place
-from gazax.methods.positives import mean_positive, same_label, similar_gaze
+from gazax.methods.regional import RegionalTerm
+from gazax.methods.scoped import Scoped
 from gazax.methods.views import Views, gaze_views, own_gaze
-from gazax.ops.image import area_pool, to_float
-from gazax.ops.regions import pool_regions, top_region
+from gazax.ops.image import to_float
 from gazax.ops.views import standard_view
 from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
-
-REGIONS = ("soft", "top")
-POSITIVES = ("view", "label", "gaze")
 
 
 class Seen(NamedTuple):
@@ -76,13 +73,8 @@ class GazAT:
       levels: whose attention is aligned; negative ones count from the last.
       level_weights: lambda_l, one a level.
       distance: D, 'kl' or 'l2'.
-      regions: 'soft', weighted by the gaze map, or 'top', the most looked-at cells.
-      top_fraction: of the cells, for 'top'.
-      positives: whose looked-at region is the positive: that of the other 'view', of images of the
-        same 'label' (`same_label`) or of similar 'gaze' (`similar_gaze`); where a batch has no such
-        image, the other view's.
-      gaze_similarity: correlation from which gaze is similar.
-      regional_temperature: of L_regional.
+      regional_temperature, regions, top_fraction, positives, gaze_similarity: of L_regional, see
+        `RegionalTerm`.
       standard, strong: strengths, as `standard_view` and `strong_transform` take them.
       mean, std: the backbone sees (pixels in [0, 1] - mean) / std.
       freeze, axis_name: see `gazax.methods.base.Method`.
@@ -118,15 +110,12 @@ class GazAT:
         choose("method.attention", self.attention, SOURCES)
         choose("method.grad_cam_weights", self.grad_cam_weights, GRADIENTS)
         choose("method.pooling", self.pooling, POOLINGS)
-        choose("method.regions", self.regions, REGIONS)
-        choose("method.positives", self.positives, POSITIVES)
+        _ = self._regional  # made now, so that its refusals come now
         if self.attention == "grad_cam" and self.pooling != "backbone":
             raise InputError(
                 f"method.pooling='{self.pooling}' pools by the attention, and Grad-CAM is taken of "
                 "what was pooled: take pooling=backbone, or another attention."
             )
-        if not 0 < self.top_fraction <= 1:
-            raise InputError(f"method.top_fraction is {self.top_fraction}; it lies in (0, 1].")
         if len(self.levels) != len(self.level_weights):
             raise InputError(
                 f"method.levels={self.levels} and method.level_weights={self.level_weights}: "
@@ -138,10 +127,7 @@ class GazAT:
         rng_backbone, rng_projector, rng_module = jax.random.split(rng, 3)
         params, state, out = self._encoder.init(rng_backbone, to_float(batch["image"][:2]))
         check_source(out, self.attention, self.levels)
-        if self.positives == "label" and not batch["label"].shape[1]:
-            raise InputError(
-                "method.positives='label' and the data has no label column; take view or gaze."
-            )
+        self._regional.check(batch)
         features = out["features"]
         if self.attention == "module":
             made: Any = self._module.init_with_output(
@@ -153,9 +139,8 @@ class GazAT:
             params["attention_module"] = module["params"]
         if self.pooling == "both":  # as wide as what `_look` gives
             features = jnp.concatenate([features, features], axis=1)
-        projector: Any = self.projector.init(rng_projector, features)
-        params["projector"] = projector["params"]
-        return params, state
+        projector, statistics, _ = self._projector.init(rng_projector, features)
+        return params | projector, state | statistics
 
     def loss(
         self, params: Params, state: State, batch: Batch, rng: Key, *, step: StepCount, train: bool
@@ -173,9 +158,7 @@ class GazAT:
             self._attention_term(seen.attention, views) if self.alpha else jnp.zeros(())
         )
         terms["loss/regional"] = (
-            self._regional_term(seen.feature_map, views, gaze, batch)
-            if self.beta
-            else jnp.zeros(())
+            self._regional(seen.feature_map, views, gaze, batch) if self.beta else jnp.zeros(())
         )
         total = (
             terms["loss/contrast"]
@@ -218,6 +201,10 @@ class GazAT:
         return Backbone(model, self.mean, self.std, self.freeze, self.axis_name)
 
     @property
+    def _projector(self) -> Scoped:
+        return Scoped(self.projector, "projector", self.freeze, self.axis_name)
+
+    @property
     def _module(self) -> nn.Module:
         if self.attention_module is None:
             raise InputError("method.attention='module' needs an attention_module.")
@@ -233,13 +220,12 @@ class GazAT:
                 params, state, image, train=train, perturbations=perturbations
             )
 
-        def project(features: Array) -> Array:
-            z: Any = self.projector.apply({"params": params["projector"]}, features)
-            return z
+        def project(features: Array, state: State) -> tuple[Array, State]:
+            return self._projector.apply(params, state, features, train=train)
 
         def of_pairs(perturbations: Params) -> tuple[Array, tuple[dict[str, Any], Any]]:
             out, new_state = forward(perturbations)
-            z = project(out["features"])
+            z, new_state = project(out["features"], new_state)
             z_a, z_g = rearrange(unit_rows(z), "(b v) d -> v b d", v=2)
             return (z_a * z_g).sum(axis=1), (out, (z, new_state))
 
@@ -265,7 +251,8 @@ class GazAT:
         else:
             maps = plain_maps(out, self.attention, self.levels)
             features = pool(out, maps, self.pooling)
-        return Seen(maps, features, out["feature_map"], project(features)), state
+        z, state = project(features, state)
+        return Seen(maps, features, out["feature_map"], z), state
 
     def _attention_term(self, attention: Maps, views: Views) -> Scalar:
         aligned = attention_alignment(
@@ -277,52 +264,13 @@ class GazAT:
         )
         return masked_mean(aligned, views.valid, axis_name=self.axis_name)
 
-    def _regional_term(
-        self,
-        feature_map: Float[Array, "b2 h_l w_l d"],
-        views: Views,
-        gaze: Float[Array, "b h w"],
-        batch: Batch,
-    ) -> Scalar:
-        """Mean over both directions; the regions to avoid are those of the other view."""
-        grid = (feature_map.shape[1], feature_map.shape[2])
-
-        def regions(features: Array, gaze: Array, content: Array) -> tuple[Array, Array]:
-            gaze, content = area_pool(gaze, size=grid), area_pool(content, size=grid)
-            if self.regions == "top":
-                gaze = top_region(gaze, content, fraction=self.top_fraction)
-            return pool_regions(features, gaze, content)
-
-        high, low = jax.vmap(regions)(feature_map, views.gaze, views.content)
-        (high_a, high_g), (low_a, low_g) = (
-            rearrange(x, "(b v) d -> v b d", v=2) for x in (high, low)
-        )
-        valid = rearrange(views.valid, "(b v) -> b v", v=2).all(axis=1)
-        index = jnp.asarray(batch["index"])
-        common = dict(
+    @property
+    def _regional(self) -> RegionalTerm:
+        return RegionalTerm(
             temperature=self.regional_temperature,
-            valid=valid,
-            index=index,
+            regions=self.regions,
+            top_fraction=self.top_fraction,
+            positives=self.positives,
+            gaze_similarity=self.gaze_similarity,
             axis_name=self.axis_name,
         )
-        positive_a, positive_g = high_a, high_g
-        if self.positives != "view":
-            chosen = self._chosen(gaze, batch["label"], grid)
-            chosen &= gather(valid, self.axis_name)[None]
-            chosen &= index[:, None] != gather(index, self.axis_name)[None]
-            positive_a, positive_g = (
-                mean_positive(other, gather(other, self.axis_name), chosen)
-                for other in (high_a, high_g)
-            )
-        contrast = (
-            regional_contrast(high_a, positive_g, low_g, **common)
-            + regional_contrast(high_g, positive_a, low_a, **common)
-        ) / 2
-        return masked_mean(contrast, valid, axis_name=self.axis_name)
-
-    def _chosen(self, gaze: Array, label: Any, grid: tuple[int, int]) -> Array:
-        """[b, B]: whose looked-at regions could be a row's positives."""
-        if self.positives == "label":
-            return same_label(label, gather(label, self.axis_name))
-        maps = jax.vmap(lambda one: area_pool(one, size=grid))(gaze)
-        return similar_gaze(maps, gather(maps, self.axis_name), threshold=self.gaze_similarity)
