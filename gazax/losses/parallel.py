@@ -33,6 +33,22 @@ def gather(x: Shaped[ArrayLike, "b *rest"], axis_name: str | None) -> Shaped[Arr
     return jax.lax.all_gather(x, axis_name, axis=0, tiled=True)
 
 
+def gather_replicated(
+    x: Shaped[ArrayLike, "b *rest"], axis_name: str | None
+) -> Shaped[Array, "B *rest"]:
+    """`gather` of what a step hands on as state: JAX knows that it is the same on every shard.
+
+    No gradient comes back through it. Rows are bit for bit those that were given: every other
+    shard adds zeros.
+    """
+    x = jax.lax.stop_gradient(jnp.asarray(x))
+    if axis_name is None:
+        return x
+    b = x.shape[0]
+    everyone = jnp.zeros((b * jax.lax.axis_size(axis_name), *x.shape[1:]), x.dtype)
+    return jax.lax.psum(everyone.at[global_rows(b, axis_name)].set(x), axis_name)
+
+
 def global_rows(b: int, axis_name: str | None) -> Array:
     """Places of this shard's b rows in what `gather` returns."""
     rows = jnp.arange(b)

@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gazax.losses import info_nce, info_nce_queue
+from gazax.losses import info_nce, info_nce_keys, info_nce_queue
 from tests.losses.devices import assert_same_on_all_devices
+from tests.reference import keys as keys_reference
 from tests.reference import losses as reference
 
 SEEDS = st.integers(0, 2**31 - 1)
 FEW = settings(max_examples=20, deadline=None, derandomize=True)
 jitted_info_nce = jax.jit(info_nce)
+jitted_keys = jax.jit(info_nce_keys)
+jitted_queue = jax.jit(info_nce_queue)
 
 
 def embeddings(seed, *shapes):
@@ -184,6 +187,94 @@ def test_info_nce_is_the_same_on_one_device_and_four(case):
     assert_same_on_all_devices(per_example, weight, rows)
 
 
+# --- info_nce_keys ------------------------------------------------------------------------------
+
+
+def test_info_nce_keys_by_hand():
+    # The own key at 1, the other's at 0, t = .5: -ln( e^2 / (e^2 + 1) ) = 0.126928. The other
+    # query, at 1 as well, is no negative.
+    got = info_nce_keys(jnp.array([[3.0, 0.0], [1.0, 0.0]]), jnp.eye(2), temperature=0.5)
+    np.testing.assert_allclose(got, [0.126928, 2.126928], atol=1e-6)
+
+
+@pytest.mark.parametrize("b", [2, 5])
+def test_info_nce_keys_uniform_is_log_of_the_batch(b):
+    got = jitted_keys(jnp.ones((b, 3)), jnp.ones((b, 3)), temperature=0.1)
+    np.testing.assert_allclose(got, np.log(b), atol=1e-6)
+
+
+def test_info_nce_keys_equals_softmax_cross_entropy():
+    query, keys = pairs(20)
+    similarity = optax.losses.cosine_similarity(query[:, None, :], keys[None, :, :]) / 0.2
+    expected = optax.losses.softmax_cross_entropy_with_integer_labels(similarity, jnp.arange(6))
+    np.testing.assert_allclose(jitted_keys(query, keys, temperature=0.2), expected, atol=2e-6)
+
+
+def test_info_nce_keys_with_index_and_positives_equals_loops():
+    query, keys = pairs(21)
+    index = jnp.array([7, 3, 7, 1, 3, 0])
+    positives = some_positives(6)
+    # One copy is a positive of the other in one direction only.
+    assert positives[0, 2] != positives[2, 0]
+    for chosen in (None, positives):
+        got = jitted_keys(query, keys, temperature=0.5, index=index, positives=chosen)
+        expected = keys_reference.info_nce_keys(query, keys, 0.5, index, chosen)
+        np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_info_nce_keys_diagonal_of_positives_does_not_matter():
+    query, keys = pairs(22)
+    got = jitted_keys(query, keys, temperature=0.5, positives=jnp.eye(6))
+    np.testing.assert_allclose(got, jitted_keys(query, keys, temperature=0.5), atol=1e-6)
+
+
+def test_info_nce_keys_all_rows_of_one_image_is_zero_with_zero_gradient():
+    query, keys = pairs(23)
+    loss = partial(jitted_keys, keys=keys, temperature=0.3, index=jnp.zeros(6, int))
+    np.testing.assert_array_equal(loss(query), 0)
+    np.testing.assert_array_equal(jax.grad(lambda z: loss(z).sum())(query), 0)
+
+
+def test_info_nce_keys_of_one_image_says_what_to_do():
+    with pytest.raises(ValueError, match="batch size of at least 2"):
+        info_nce_keys(jnp.ones((1, 3)), jnp.ones((1, 3)), temperature=0.1)
+
+
+def test_info_nce_keys_zero_vectors_have_finite_gradients():
+    query, keys = pairs(24)
+    query, keys = query.at[2].set(0), keys.at[3].set(0)
+    loss = lambda *arrays: jitted_keys(*arrays, temperature=0.1).sum()  # noqa: E731
+    for gradient in jax.grad(loss, argnums=(0, 1))(query, keys):
+        assert jnp.isfinite(gradient).all()
+        assert jnp.abs(gradient).max() > 0.1  # no gradient is stopped inside
+
+
+def test_info_nce_keys_computes_in_float32_from_bfloat16():
+    low = [z.astype(jnp.bfloat16) for z in pairs(25)]
+    got = jitted_keys(*low, temperature=0.5)
+    assert got.dtype == jnp.float32
+    expected = jitted_keys(*[z.astype(jnp.float32) for z in low], temperature=0.5)
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_info_nce_keys_is_the_same_on_one_device_and_four():
+    x_a, x_b, weight = embeddings(26, (8, 5), (8, 5), (5, 4))
+    index = jnp.array([0, 1, 2, 3, 0, 5, 3, 3])
+    rows = {"a": x_a, "b": x_b, "index": index, "positives": some_positives(26, 8, 8)}
+
+    def per_example(weight, rows, axis_name):
+        return info_nce_keys(
+            jnp.tanh(rows["a"] @ weight),
+            rows["b"] @ weight,
+            temperature=0.3,
+            index=rows["index"],
+            positives=rows["positives"],
+            axis_name=axis_name,
+        )
+
+    assert_same_on_all_devices(per_example, weight, rows)
+
+
 # --- info_nce_queue -----------------------------------------------------------------------------
 
 
@@ -247,3 +338,42 @@ def test_info_nce_queue_computes_in_float32_from_bfloat16():
     assert got.dtype == jnp.float32
     expected = info_nce_queue(*[a.astype(jnp.float32) for a in arrays], temperature=0.5)
     np.testing.assert_array_equal(got, expected)
+
+
+def test_info_nce_queue_negatives_by_hand():
+    # Positive at 1, t = 1, and of the keys at 0 and -1 the second is absent:
+    # -ln( e / (e + 1) ) = 0.313262.
+    z = jnp.array([[2.0, 0.0]])
+    queue = jnp.array([[0.0, 1.0], [-3.0, 0.0]])
+    got = info_nce_queue(z, z, queue, temperature=1.0, negatives=jnp.array([[True, False]]))
+    np.testing.assert_allclose(got, [0.313262], atol=1e-6)
+
+
+def test_info_nce_queue_absent_keys_equal_loops():
+    z, z_pos, queue = embeddings(15, (4, 5), (4, 5), (9, 5))
+    positives, negatives = some_positives(15, 4, 9), some_positives(16, 4, 9)
+    # All four roles: a positive needs no place among the negatives to count.
+    assert len({*zip(positives.ravel().tolist(), negatives.ravel().tolist(), strict=True)}) == 4
+    expected = keys_reference.info_nce_queue(z, z_pos, queue, 0.2, positives, negatives)
+    for given_negatives in (negatives, negatives.astype(jnp.float32)):
+        got = jitted_queue(
+            z, z_pos, queue, temperature=0.2, positives=positives, negatives=given_negatives
+        )
+        np.testing.assert_allclose(got, expected, atol=2e-6)
+
+
+def test_info_nce_queue_all_negatives_is_none_given():
+    z, z_pos, queue = embeddings(17, (4, 5), (4, 5), (9, 5))
+    got = jitted_queue(z, z_pos, queue, temperature=0.2, negatives=jnp.ones((4, 9), bool))
+    expected = jitted_queue(z, z_pos, queue, temperature=0.2)
+    np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_info_nce_queue_of_absent_keys_is_zero_with_zero_gradient():
+    z, z_pos, queue = embeddings(18, (3, 4), (3, 4), (6, 4))
+    queue = queue.at[2].set(0)  # a place not yet filled
+    loss = partial(jitted_queue, temperature=0.1, negatives=jnp.zeros((3, 6)))
+    np.testing.assert_array_equal(loss(z, z_pos, queue), 0)
+    gradients = jax.grad(lambda *arrays: loss(*arrays).sum(), argnums=(0, 1, 2))(z, z_pos, queue)
+    for gradient in gradients:
+        np.testing.assert_array_equal(gradient, 0)
