@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -62,3 +63,62 @@ def test_gradient_is_clipped_by_its_global_norm():
     plain = optim.adamw(lambda _: 0.1, weight_decay=0.0, clip_norm=0.0)
     np.testing.assert_allclose(updates(clipping, gradients), updates(plain, clipped), rtol=1e-5)
     assert abs(updates(clipping, gradients) - updates(plain, gradients)).max() > 1e-3
+
+
+WEIGHTS = {
+    "kernel": jnp.array([[3.0, 0.0], [0.0, 4.0]]),
+    "scale": jnp.ones(2),
+    "bias": jnp.zeros(2),
+    "pos_embed": jnp.full((1, 1, 2), 3.0),
+}
+SLOPES = {
+    "kernel": jnp.array([[0.3, 0.8], [0.0, 0.4]]),
+    "scale": jnp.array([1.0, -2.0]),
+    "bias": jnp.array([0.5, 0.0]),
+    "pos_embed": jnp.ones((1, 1, 2)),
+}
+
+
+def lars(**changes):
+    settings = dict(weight_decay=0.1, momentum=0.9, trust_coefficient=0.01, clip_norm=0.0)
+    return optim.lars(lambda step: 0.5 / (1 + step), **{**settings, **changes})
+
+
+def test_two_lars_steps_by_hand():
+    tx = lars()
+    first, state = tx.update(SLOPES, tx.init(WEIGHTS), WEIGHTS)
+    second, _ = tx.update(SLOPES, state, WEIGHTS)
+    # |w| = 5; u = g + .1 w = [[.6, .8], [0, .8]], |u| = sqrt(.36 + .64 + .64) = 1.280625.
+    u = np.array([[0.6, 0.8], [0.0, 0.8]])
+    moved = 0.5 * 0.01 * 5 / 1.280625 * u
+    np.testing.assert_allclose(first["kernel"], -moved, rtol=1e-5)
+    # Half the rate, on top of .9 of the first.
+    np.testing.assert_allclose(second["kernel"], -(0.9 + 0.5) * moved, rtol=1e-5)
+    # Neither decayed nor adapted: -lr g.
+    for name in ("scale", "bias", "pos_embed"):
+        np.testing.assert_allclose(first[name], -0.5 * SLOPES[name], rtol=1e-6)
+
+
+def test_lars_forgets_the_scale_of_a_gradient_without_decay():
+    tx = lars(weight_decay=0.0)
+    doubled = jax.tree.map(lambda x: 8 * x, SLOPES)
+    one, _ = tx.update(SLOPES, tx.init(WEIGHTS), WEIGHTS)
+    other, _ = tx.update(doubled, tx.init(WEIGHTS), WEIGHTS)
+    np.testing.assert_allclose(other["kernel"], one["kernel"], rtol=1e-5)
+    np.testing.assert_allclose(other["bias"], 8 * one["bias"], rtol=1e-6)
+
+
+def test_lars_clips_first():
+    norm = float(optax.tree.norm(SLOPES))
+    shrunk = jax.tree.map(lambda x: x / (2 * norm), SLOPES)
+    clipped, plain = lars(clip_norm=0.5), lars()
+    found, _ = clipped.update(SLOPES, clipped.init(WEIGHTS), WEIGHTS)
+    expected, _ = plain.update(shrunk, plain.init(WEIGHTS), WEIGHTS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), found, expected)
+
+
+def test_lars_moves_a_kernel_of_zeros():
+    tx = lars()
+    params = {"kernel": jnp.zeros((2, 2))}
+    found, _ = tx.update({"kernel": SLOPES["kernel"]}, tx.init(params), params)
+    np.testing.assert_allclose(found["kernel"], -0.5 * SLOPES["kernel"], rtol=1e-6)
