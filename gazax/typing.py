@@ -61,6 +61,19 @@ class Fixations(TypedDict):
     """Slot of the reader within the image, 0 to r - 1; -1 is padding."""
 
 
+SCANPATH_COLUMNS = {"multimatch": 5, "tima": 2}
+"""Measures of similar gaze that compare scanpaths, and the columns of a step of one."""
+
+
+class Scanpath(TypedDict):
+    """Steps of one reader's scanpath on each image, see `gazax.data.scanpaths`."""
+
+    steps: Float[Array, "b s c"]
+    """In order of time; rows from `count` on are padding."""
+    count: Int[Array, "b"]
+    """0 where there is no scanpath."""
+
+
 class Batch(TypedDict):
     """What a step gets; `gazax.config.batch_spec` knows every shape from the config alone."""
 
@@ -84,6 +97,8 @@ class Batch(TypedDict):
     """Place in the global stream of examples: what an example's random draws are keyed by."""
     weight: Float[Array, "b"]
     """1, or 0 for the padding of an evaluation's last batch."""
+    scanpath: NotRequired[Scanpath]
+    """Only where the config compares scanpaths."""
     cached: NotRequired[dict[str, Shaped[Array, "b *rest"]]]
     """What frozen parts of a model make of the image, computed once."""
 
@@ -97,6 +112,7 @@ def batch_spec(
     max_readers: int,
     max_boxes: int,
     masks: bool = False,
+    scanpath: tuple[int, int] | None = None,
 ) -> Batch:
     """Shapes and dtypes of a batch, as `jax.ShapeDtypeStruct`.
 
@@ -105,6 +121,7 @@ def batch_spec(
       size: (h, w) of the images, px.
       num_labels, max_fixations, max_readers, max_boxes: k, f, r and m.
       masks: whether the batch carries `mask`.
+      scanpath: (s, c) of `Scanpath.steps`, where the batch carries one.
     """
     height, width = size
     b, f = batch_size, max_fixations
@@ -132,4 +149,6 @@ def batch_spec(
     )
     if masks:
         batch["mask"] = spec((b, height, width, num_labels), np.uint8)
+    if scanpath is not None:
+        batch["scanpath"] = dict(steps=spec((b, *scanpath)), count=spec((b,), np.int32))
     return batch  # type: ignore[return-value]
