@@ -7,11 +7,11 @@ batch. What is drawn depends on the key alone.
 
 import jax
 import jax.numpy as jnp
-from jax.lax import Precision
-from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, ArrayLike, Float
 
 from gazax.ops.image import content_mask
+from gazax.ops.photometry import content_mean, draw_factor, expose, gaussian_blur
+from gazax.ops.warp import rotation, warp
 from gazax.typing import Key
 
 
@@ -62,20 +62,21 @@ def standard_view(
     scale = jnp.sqrt(jax.random.uniform(rng_area, minval=crop[0], maxval=crop[1]))
     place = jax.random.uniform(rng_place, (2,), minval=-0.5, maxval=0.5)
     angle = jnp.deg2rad(rotation_degrees) * jax.random.uniform(rng_angle, minval=-1.0)
-    centre = (lower + upper) / 2
-    source_centre = centre + place * (1 - scale) * (upper - lower)
+    source_centre = (lower + upper) / 2 + place * (1 - scale) * (upper - lower)
 
     image = jnp.asarray(image, jnp.float32)
     maps = jnp.asarray(maps, jnp.float32)
     planes = maps if maps.ndim > 2 else maps[:, :, None]
     stack = jnp.concatenate([image, planes], axis=2).transpose(2, 0, 1)
-    stack, mask = _warp(stack, content, centre, source_centre, scale, angle)
+    stack, mask = warp(
+        stack, content, source_centre=source_centre, matrix=rotation(angle, scale=scale)
+    )
     image, maps = stack[0, :, :, None], stack[1:].transpose(1, 2, 0).reshape(maps.shape)
-    image = _adjust(
+    image = expose(
         image,
         mask,
-        brightness=_factor(rng_brightness, brightness),
-        contrast=_factor(rng_contrast, contrast),
+        brightness=draw_factor(rng_brightness, brightness),
+        contrast=draw_factor(rng_contrast, contrast),
     )
     return image, maps, mask
 
@@ -123,18 +124,18 @@ def strong_transform(
     mask = jnp.asarray(content_mask, jnp.float32)
     height, width = mask.shape
 
-    image = _adjust(
+    image = expose(
         original,
         mask,
-        brightness=_factor(rng_brightness, brightness),
-        contrast=_factor(rng_contrast, contrast),
+        brightness=draw_factor(rng_brightness, brightness),
+        contrast=draw_factor(rng_contrast, contrast),
     )
     image = image ** (1.0 + gamma) ** jax.random.uniform(rng_gamma, minval=-1.0)
-    mean = _content_mean(image, mask)
+    mean = content_mean(image, mask)
     # Padding takes the mean while the image is blurred, so that its edges do not darken.
     image = jnp.where(mask[:, :, None] > 0, image, mean)
     sigma_px = jax.random.uniform(rng_blur, maxval=blur) * max(height, width)
-    image = _gaussian_blur(image, sigma_px)
+    image = gaussian_blur(image, sigma_px)
     level = jax.random.uniform(rng_level, maxval=noise)
     image = image + level * jax.random.normal(rng_noise, image.shape)
     cut = _rectangles(rng_cutout, (height, width), count=cutout_count, side=cutout_side)
@@ -163,66 +164,6 @@ def gaze_blend(
     """
     gaze = jnp.asarray(gaze_map, jnp.float32)[:, :, None]
     return gaze * jnp.asarray(image, jnp.float32) + (1.0 - gaze) * jnp.asarray(strong, jnp.float32)
-
-
-def _warp(stack, content, centre, source_centre, scale, angle):
-    """Show at p what [n, h, w] maps have at source_centre + scale R(angle) (p - centre)."""
-    _, height, width = stack.shape
-    x = jnp.broadcast_to(jnp.arange(width, dtype=jnp.float32)[None, :] + 0.5, (height, width))
-    y = jnp.broadcast_to(jnp.arange(height, dtype=jnp.float32)[:, None] + 0.5, (height, width))
-    cos, sin = scale * jnp.cos(angle), scale * jnp.sin(angle)
-    matrix = jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
-    offset = source_centre - jnp.matmul(matrix, centre, precision=Precision.HIGHEST)
-    # As a product, so that XLA keeps the coordinates: it would work out the sine for every pixel
-    # of every gather.
-    affine = jnp.concatenate([matrix, offset[:, None]], axis=1)
-    grid = jnp.stack([x, y, jnp.ones_like(x)])
-    source_x, source_y = jnp.einsum("ak,khw->ahw", affine, grid, precision=Precision.HIGHEST)
-    xmin, ymin, xmax, ymax = content
-    inside = (source_x >= xmin) & (source_x < xmax) & (source_y >= ymin) & (source_y < ymax)
-    # Array indices, kept between the first and the last pixel whose centre lies in the content.
-    column = jnp.clip(source_x - 0.5, jnp.ceil(xmin - 0.5), jnp.ceil(xmax - 0.5) - 1)
-    row = jnp.clip(source_y - 0.5, jnp.ceil(ymin - 0.5), jnp.ceil(ymax - 0.5) - 1)
-
-    def pull(channel):
-        return map_coordinates(channel, [row, column], order=1, mode="nearest")
-
-    # Over all maps at once: looping over them computes the indices anew and takes 3 times as long.
-    stack = jnp.where(inside[None, :, :], jax.vmap(pull)(stack), 0.0)
-    # The product with 1 makes XLA:CPU finish the maps before anyone takes one of them: else it
-    # runs the gathers apart from the rest, which takes twice as long or more.
-    stack = jnp.einsum("mn,nhw->mhw", jnp.eye(len(stack)), stack, precision=Precision.HIGHEST)
-    return stack, inside.astype(jnp.float32)
-
-
-def _factor(rng: Key, strength: float) -> Float[Array, ""]:
-    return jax.random.uniform(rng, minval=1.0 - strength, maxval=1.0 + strength)
-
-
-def _content_mean(image, mask) -> Float[Array, ""]:
-    return (image[:, :, 0] * mask).sum() / jnp.maximum(mask.sum(), 1.0)
-
-
-def _adjust(image, mask, *, brightness, contrast):
-    """Brightness and contrast of the content; padding stays as it is."""
-    bright = image * brightness
-    mean = _content_mean(bright, mask)
-    adjusted = jnp.clip(mean + contrast * (bright - mean), 0.0, 1.0)
-    return jnp.where(mask[:, :, None] > 0, adjusted, image)
-
-
-def _gaussian_blur(image, sigma_px):
-    """Blur with rows and columns as two matrices; the border counts with the weight it has."""
-
-    def smoother(length: int) -> Float[Array, "n n"]:
-        index = jnp.arange(length, dtype=jnp.float32)
-        # A sigma of 0 leaves the identity.
-        z = (index[:, None] - index[None, :]) / jnp.maximum(sigma_px, 1e-3)
-        weight = jnp.exp(-0.5 * z * z)
-        return weight / weight.sum(axis=1, keepdims=True)
-
-    rows, columns = smoother(image.shape[0]), smoother(image.shape[1])
-    return jnp.einsum("yh,hwc,xw->yxc", rows, image, columns, precision=Precision.HIGHEST)
 
 
 def _rectangles(rng: Key, size, *, count: int, side: tuple[float, float]):
