@@ -7,7 +7,7 @@ A config file has ``get_config(arg='')`` and reads ``arg`` with `parse_arg`::
 Reading a config costs nothing: no jax array is made and no data is touched.
 """
 
-from gazax.config import baselines, blocks, cooperative, datasets
+from gazax.config import ablations, baselines, blocks, cooperative, datasets, siamese
 from gazax.config.arguments import (
     batch_spec,
     choose,
@@ -25,6 +25,7 @@ from gazax.typing import InputError
 __all__ = [
     "JSON",
     "InputError",
+    "ablations",
     "baselines",
     "batch_spec",
     "blocks",
@@ -40,5 +41,6 @@ __all__ = [
     "override",
     "parse_arg",
     "run",
+    "siamese",
     "with_later_keys",
 ]

@@ -34,7 +34,8 @@ def base() -> ConfigDict:
     config.data.source = ConfigDict()  # arguments of the data set's reader
 
     # Gaze, in training; what is evaluated against is always the people's own, as it is.
-    config.data.gaze = "own"  # own | shuffled | random | mean | none: the controls
+    # own | the controls shuffled, random, mean, none | predicted:WORKDIR for images without gaze
+    config.data.gaze = "own"
     config.data.gaze_fraction = 1.0  # of the training images, how many keep their gaze
     config.data.gaze_rate = 0.0  # share of each batch that has gaze; 0 = as it comes
     config.data.readers = ()  # ids of the readers who are kept; () = all
@@ -58,12 +59,14 @@ def base() -> ConfigDict:
 
     config.init_from = ConfigDict()
     config.init_from.path = ""  # a workdir, stage:NAME or a safetensors file; '' = random weights
+    config.init_from.allow_pickle = False  # True: also torch's .pth, .pt, .bin, by weights_only
     config.init_from.which = "best"  # best | last
     config.init_from.scopes = ()  # source:target, or a name for both; () = all, by name
     config.init_from.fresh = ()  # scopes that stay as they are drawn
     config.freeze = ()  # regexes of parameters that are not trained, such as backbone/.*
 
     config.optim = ConfigDict()
+    config.optim.name = "adamw"  # adamw | lars
     config.optim.learning_rate = 2e-3  # ours: short runs of a small net
     config.optim.schedule = "cosine"  # cosine | constant
     config.optim.layer_decay = 1.0  # learning rate of a layer over that of the next
@@ -105,7 +108,9 @@ def gazat(config: ConfigDict) -> None:
     )
     config.method = ConfigDict()
     config.method.name = "gazat"
-    config.method.projector = dict(num_layers=2, hidden_dim=256, out_dim=256)  # §2.4
+    config.method.projector = dict(  # §2.4
+        num_layers=2, hidden_dim=256, out_dim=256, norm="none"
+    )
     config.method.temperature = 0.1  # ours
     config.method.alpha = 10.0  # ours: at 1 the attention's gradient is 1/40 of the contrast's
     config.method.beta = 0.5  # ours
@@ -125,23 +130,6 @@ def gazat(config: ConfigDict) -> None:
     # None: the last step counts. Attention against gaze would choose an early step, by chance,
     # for the controls that are not trained on it, and what follows would be compared unfairly.
     config.eval.monitor = ()
-
-
-def simclr(config: ConfigDict) -> None:
-    """SimCLR in the place of GazAT, over the same backbone and projector."""
-    gazat = config.method
-    config.data.gaze = "none"
-    # ours, as the learning rate: chosen on validation by configs/baselines/simclr_tuning.py
-    config.views.standard.update(crop=(0.5, 1.0))
-    config.optim.learning_rate = 3e-4  # at 2e-3 the features collapse
-    config.views.strong.update(cutout_count=0)  # as published: no cut-out
-    config.method = ConfigDict()
-    config.method.name = "simclr"
-    config.method.projector = ConfigDict(gazat.projector.to_dict())
-    config.method.temperature = 0.1  # ours
-    config.method.attention = "rows"  # rows | energy
-    config.method.pooling = gazat.pooling  # the same features are compared
-    config.method.levels = gazat.levels
 
 
 def transfer(*, data: str, init_from: str, random: bool, model: str) -> ConfigDict:

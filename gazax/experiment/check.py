@@ -22,6 +22,18 @@ INTERVAL: Range = (
     "two numbers in (0, 1], the smaller one first",
     lambda x: len(x) == 2 and 0 < x[0] <= x[1] <= 1,
 )
+TWO_SHARES: Range = (
+    "two numbers between 0 and 1",
+    lambda x: len(x) == 2 and all(0 <= one <= 1 for one in x),
+)
+TWO_POSITIVE: Range = (
+    "two numbers above 0, the smaller one first",
+    lambda x: len(x) == 2 and 0 < x[0] <= x[1] < math.inf,
+)
+ZOOM: Range = (
+    "two numbers of 1 or more, the smaller one first",
+    lambda x: len(x) == 2 and 1 <= x[0] <= x[1] < math.inf,
+)
 FINITE: Range = ("a finite number", math.isfinite)
 SIZE: Range = (
     "height and width in pixels, such as 64,64",
@@ -45,6 +57,28 @@ RANGES: dict[str, Range] = {
     "views.standard.rotation_degrees": AT_LEAST_0,
     "views.standard.brightness": SHARE,
     "views.standard.contrast": SHARE,
+    "views.crop": INTERVAL,
+    "views.ratio": TWO_POSITIVE,
+    "views.flip": SHARE,
+    "views.jitter": SHARE,
+    "views.brightness": SHARE,
+    "views.contrast": SHARE,
+    "views.blur": TWO_SHARES,
+    "views.blur_sigma": TWO_POSITIVE,
+    "views.solarize": TWO_SHARES,
+    "views.crop_probability": SHARE,
+    "views.cutout_probability": SHARE,
+    "views.drop_probability": SHARE,
+    "views.zoom": ZOOM,
+    "views.plain_zoom": ZOOM,
+    "views.keep": SHARE,
+    "views.crop_redraws": AT_LEAST_0,
+    "views.cutout_side": INTERVAL,
+    "views.cutout_mass": AT_LEAST_0,
+    "views.cutout_redraws": AT_LEAST_0,
+    "views.drop_blur": POSITIVE,
+    "views.drop_floor": SHARE,
+    "views.rotation_degrees": AT_LEAST_0,
     "views.strong.brightness": SHARE,
     "views.strong.contrast": SHARE,
     "views.strong.gamma": AT_LEAST_0,
@@ -89,6 +123,14 @@ RANGES: dict[str, Range] = {
     "method.projector.num_layers": AT_LEAST_1,
     "method.projector.hidden_dim": AT_LEAST_1,
     "method.projector.out_dim": AT_LEAST_1,
+    "method.predictor.num_layers": AT_LEAST_1,
+    "method.predictor.hidden_dim": AT_LEAST_1,
+    "method.predictor.out_dim": AT_LEAST_1,
+    "method.momentum": SHARE,
+    "method.queue_size": AT_LEAST_1,
+    "method.partners.threshold": BELOW_1,
+    "method.partners.keep": POSITIVE_SHARE,
+    "method.partners.length": AT_LEAST_0,
     "optim.learning_rate": POSITIVE,
     "optim.layer_decay": POSITIVE_SHARE,
     "optim.weight_decay": AT_LEAST_0,

@@ -1,31 +1,22 @@
-"""From a config to what it names: the records, the method, the weights to begin with."""
+"""From a config to what it names: the records, the optimizer, the weights to begin with."""
 
 import dataclasses
-import inspect
 import math
 import sys
 from typing import Any
 
-import jax.numpy as jnp
 import optax
-from flax import linen as nn
 from ml_collections import ConfigDict
 
 from gazax import config as config_lib
-from gazax import data, methods, models
+from gazax import data
 from gazax.data.gaze_settings import OWN, GazeSettings
 from gazax.data.protocols import under_protocol
 from gazax.data.records import Records
 from gazax.eval.finetune import check_counts
-from gazax.methods import Method
-from gazax.models.decoders import LinearDecoder, UNetDecoder
-from gazax.models.fusion import FusionClassifier
-from gazax.models.heads import AttentionModule, Classifier, Projector
 from gazax.train import optim
 from gazax.typing import InputError
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-DECODERS = {"linear": LinearDecoder, "unet": UNetDecoder}
 NEEDS_GAZE = {
     "saliency": ("train", "validation", "test"),
     "mt_unet": ("train", "validation", "test"),
@@ -104,14 +95,22 @@ def _require_gaze(config: ConfigDict, records: Records) -> None:
     if config.method.get("gaze_input", False):
         what, needs = "config.method.gaze_input=True", ("train", "validation", "test")
         _require_own_gaze(config)
+    partners = config.method.get("partners")
+    if partners and partners.measure:
+        what, needs = "config.method.partners.measure", ("train",)
+    if config.views.get("maker", "") == "focus":
+        what, needs = "config.views.maker='focus'", ("train",)
+    predicted = bool(gaze_settings(config).predictor)  # of training images, for those without
     for split in needs:
+        if predicted and split == "train":
+            continue
         if not records.summary["splits"][split]["fixations"]:
             raise InputError(
                 f"{what} needs gaze, and no image of the split {split} has any; take data with "
                 "gaze."
             )
     for key, without in (("gaze", "none"), ("gaze_fraction", 0.0)):
-        if needs and config.data[key] == without:
+        if needs and config.data[key] == without and not predicted:
             raise InputError(
                 f"{what} needs gaze, and config.data.{key}={without} leaves none in training."
             )
@@ -155,102 +154,6 @@ def exclusive(config: ConfigDict, records: Records) -> bool:
     return records.exclusive(config.data.labels)
 
 
-def build_method(config: ConfigDict) -> Method:
-    """The config's method over its backbone and what stands on it."""
-    settings = config.method.to_dict()
-    name = settings.pop("name")
-    settings.pop("balance_classes", None)  # `resolve` has made weights of it
-    parts = config_lib.choose("method.name", name, PARTS)(settings, config)
-    inputs = {}
-    if config.model.name == "res_se_unet":
-        guide = parts.get("guide")
-        inputs["guide_channels"] = 0 if guide is None else guide.tapped_channels
-    if config.model.name == "mt_unet":
-        inputs["num_classes"] = len(config.data.labels)
-    return methods.build(
-        name,
-        backbone=_build_model("model", config.model, **inputs),
-        freeze=tuple(config.freeze),
-        **config.views.to_dict(),
-        **parts,
-        **settings,
-    )
-
-
-def _build_model(key: str, settings: ConfigDict, **inputs: Any) -> nn.Module:
-    """The model of one block of the config; ``inputs`` are what another block decides."""
-    dtype = config_lib.choose(f"{key}.dtype", settings.dtype, DTYPES)
-    model = settings.to_dict() | {"dtype": dtype} | inputs
-    name = model.pop("name")
-    known = inspect.signature(config_lib.choose(f"{key}.name", name, models.MODELS)).parameters
-    if unknown := [one for one in model if one not in known]:
-        raise InputError(
-            f"config.{key}.{unknown[0]} is no setting of the model '{name}', which has "
-            f"{', '.join(one for one in known if one not in NOT_IN_CONFIGS)}: take a config of "
-            "that model."
-        )
-    return models.build(name, **model)
-
-
-def _of_gazat(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
-    hidden = settings.pop("module_dim")
-    return _of_simclr(settings, config) | {
-        "attention_module": (
-            AttentionModule(hidden_dim=hidden) if settings["attention"] == "module" else None
-        ),
-    }
-
-
-def _of_simclr(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
-    return {"projector": Projector(**settings.pop("projector"), dtype=DTYPES[config.model.dtype])}
-
-
-def _of_triplet(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
-    width = settings.pop("projector_dim")
-    dtype = DTYPES[config.model.dtype]
-    return {"projector": Projector(out_dim=width, dtype=dtype) if width else None}
-
-
-def _of_supervised(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
-    return {"head": Classifier(len(config.data.labels))}
-
-
-def _of_segmentation(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
-    decoder = config_lib.choose("method.decoder", settings.pop("decoder"), DECODERS)
-    return {"decoder": decoder(len(config.data.labels))}
-
-
-def _of_saliency(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
-    return {"guide": _build_model("guide", config.guide) if config.guide.name else None}
-
-
-def _of_fusion(settings: dict[str, Any], config: ConfigDict) -> dict[str, nn.Module | None]:
-    if not config.guide.name:
-        raise InputError(
-            "method 'fusion' fuses two encoders and config.guide.name is ''; name the other one, "
-            "such as densenet."
-        )
-    dropout, hidden = settings.pop("dropout"), settings.pop("hidden_dim")
-    classifier = FusionClassifier(len(config.data.labels), hidden=hidden, dropout=dropout)
-    return {**_of_saliency(settings, config), "classifier": classifier}
-
-
-PARTS = {
-    "gazat": _of_gazat,
-    "simclr": _of_simclr,
-    "triplet": _of_triplet,
-    "supervised": _of_supervised,
-    "segmentation": _of_segmentation,
-    "saliency": _of_saliency,
-    "fusion": _of_fusion,
-    "mt_unet": lambda settings, config: {},
-    "gg_cam": _of_supervised,
-    "attention_consistency": _of_supervised,
-}
-"""What each method takes besides the backbone; takes from its settings what it builds from."""
-
-
-NOT_IN_CONFIGS = ("parent", "name", "axis_name")
 TWO_ENCODERS = ("saliency", "fusion")
 
 
@@ -269,10 +172,17 @@ def build_optimizer(
             f"config.optim.layer_decay is {settings.layer_decay} and the method "
             f"'{config.method.name}' has two encoders, whose layers are not in one row; take 1."
         )
+    common = dict(weight_decay=settings.weight_decay, clip_norm=settings.clip_norm)
+    if config_lib.choose("optim.name", settings.name, ("adamw", "lars")) == "lars":
+        if settings.layer_decay < 1:
+            raise InputError(
+                f"config.optim.layer_decay is {settings.layer_decay}, and optim.name='lars' gives "
+                "each layer a rate of its own: take layer_decay=1, or optim.name=adamw."
+            )
+        return schedule, optim.lars(schedule, **common)
     tx = optim.adamw(
         schedule,
-        weight_decay=settings.weight_decay,
-        clip_norm=settings.clip_norm,
+        **common,
         layer_decay=settings.layer_decay,
         layer_of=backbone.layer_of,
         num_layers=backbone.num_layers,

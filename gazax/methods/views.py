@@ -1,7 +1,8 @@
 """The views of an image, one or two that are contrasted, drawn from its place in the stream."""
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -71,32 +72,45 @@ def gaze_views(
     return Views(image, gaze, content, gaze.max(axis=(1, 2)) > 0)
 
 
-def augmented_views(
-    batch: Batch, rng: Key, *, standard: Mapping[str, Any], strong: Mapping[str, Any]
-) -> Float[Array, "b2 h w 1"]:
-    """Two views of every image side by side, each a strong transform of a standard view.
+@runtime_checkable
+class ViewMaker(Protocol):
+    """What makes two views of every image."""
 
-    Args:
-      batch: images, their content and their places.
-      rng: the step's key.
+    def __call__(self, batch: Batch, rng: Key) -> Float[Array, "b2 h w 1"]:
+        """In [0, 1], the two views of an image side by side; draws come from its place."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class AugmentedViews:
+    """Two views of every image, each a strong transform of a standard view with draws of its own.
+
+    There is no hue in a radiograph, and no flip: the heart lies on one side.
+
+    Attributes:
       standard, strong: strengths, as `standard_view` and `strong_transform` take them.
-
-    Returns:
-      In [0, 1].
     """
 
-    def both(keys: Array, image: Array, content: Array) -> Array:
-        nothing = jnp.zeros((*image.shape[:2], 0))
+    standard: Mapping[str, Any]
+    strong: Mapping[str, Any]
 
-        def view(rng_standard: Key, rng_strong: Key) -> Array:
-            moved, _, mask = standard_view(rng_standard, image, nothing, content, **standard)
-            return strong_transform(rng_strong, moved, mask, **strong)
+    def __call__(self, batch: Batch, rng: Key) -> Float[Array, "b2 h w 1"]:
+        """See `ViewMaker`."""
 
-        return jnp.stack([view(keys[0], keys[1]), view(keys[2], keys[3])])
+        def both(keys: Array, image: Array, content: Array) -> Array:
+            nothing = jnp.zeros((*image.shape[:2], 0))
 
-    keys = keys_by_place(rng, batch["place"], views=4)
-    views = jax.vmap(both)(keys, to_float(batch["image"]), jnp.asarray(batch["content"]))
-    return rearrange(views, "b v ... -> (b v) ...")
+            def view(rng_standard: Key, rng_strong: Key) -> Array:
+                moved, _, mask = standard_view(
+                    rng_standard, image, nothing, content, **self.standard
+                )
+                return strong_transform(rng_strong, moved, mask, **self.strong)
+
+            return jnp.stack([view(keys[0], keys[1]), view(keys[2], keys[3])])
+
+        keys = keys_by_place(rng, batch["place"], views=4)
+        views = jax.vmap(both)(keys, to_float(batch["image"]), jnp.asarray(batch["content"]))
+        return rearrange(views, "b v ... -> (b v) ...")
 
 
 def standard_views(

@@ -6,6 +6,7 @@ import pytest
 from gazax import config as config_lib
 from gazax import data
 from gazax.experiment import parts
+from gazax.experiment.method import build_method
 from gazax.typing import InputError
 from tests.data.folders import table, write_folder
 from tests.runs import ROOT
@@ -57,6 +58,8 @@ def test_gaze_must_be_where_it_is_needed(records, spec, message):
         ("gg_cam.py:smoke", "gaze_fraction", 0.0, "config.data.gaze_fraction=0.0 leaves none"),
         ("gaze_gnn.py:smoke", "gaze", "shuffled", "gaze=shuffled changes .* take gaze=own"),
         ("gaze_gnn.py:smoke", "part", "early", "part=early changes .* take part=all"),
+        ("mcgip.py:smoke", "gaze", "none", "partners.measure needs gaze.*gaze=none leaves none"),
+        ("focus_contrast.py:smoke", "gaze_fraction", 0.0, "maker='focus' needs gaze.*leaves none"),
     ],
 )
 def test_settings_of_gaze_that_leave_nothing_to_learn_are_refused(
@@ -75,4 +78,4 @@ def test_a_setting_of_another_model_is_named():
     config.model.name = "unet"
     message = "config.model.dropout is no setting of the model 'unet', which has width, head, dtype"
     with pytest.raises(InputError, match=message):
-        parts.build_method(config)
+        build_method(config)

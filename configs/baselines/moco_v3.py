@@ -1,0 +1,17 @@
+"""MoCo v3: a view is told from what a slowly following copy makes of the batch.
+
+    python -m gazax.main --config=configs/baselines/moco_v3.py:study
+    python -m gazax.main --config=configs/baselines/moco_v3.py:views=published,study
+    python -m gazax.main --config=configs/baselines/moco_v3.py:data=reflacx --config.data.root=DIR
+
+Views are ours for radiographs, or the published ones. `backbone=resnet` takes GazAT's ResNet.
+`:data=reflacx` is not yet run.
+"""
+
+from ml_collections import ConfigDict
+
+from gazax.config import siamese
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    return siamese.baseline(__file__, arg, siamese.moco_v3)

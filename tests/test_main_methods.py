@@ -1,0 +1,64 @@
+"""Every method of the comparison, from command to numbers; on real gaze, its own loss falls."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests.runs import lines, run
+from tests.test_main_real import SAMPLES
+
+pytestmark = pytest.mark.slow
+
+METHODS = {
+    # what follows configs/baselines/ -> the loss that is its own
+    "simclr.py:views=published": "loss/contrast",
+    "byol.py:": "loss/regression",
+    "moco.py:": "loss/contrast",
+    "moco_v3.py:": "loss/contrast",
+    "simsiam.py:": "loss/similarity",
+    "mcgip.py:": "loss/contrast",
+    "mcgip.py:on=byol,measure=tima": "loss/regression",
+    "mcgip.py:on=moco,measure=multimatch": "loss/contrast",
+    "focus_contrast.py:": "loss/contrast",
+    "random_attention.py:": "loss/attention",
+}
+
+
+def spec(name, words):
+    return f"configs/baselines/{name}{'' if name.endswith(':') else ','}{words}"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_ends_with_its_numbers(env, tmp_path, name):
+    run(env, tmp_path / "run", config=spec(name, "smoke"))
+    numbers = json.loads((tmp_path / "run" / "summary.json").read_text())["numbers"]
+    assert {"attention/cc", "probe/auc_macro"} <= numbers.keys()
+    logged = [line for line in lines(tmp_path / "run") if METHODS[name] in line]
+    assert all(np.isfinite(line[METHODS[name]]) for line in logged)
+    if not name.startswith("random"):
+        assert logged[-1]["spread/features"] > 0
+
+
+def test_a_resnet_and_lars_do_too(env, tmp_path):
+    flags = ("--config.optim.name=lars", "--config.optim.learning_rate=0.2")
+    run(env, tmp_path / "run", *flags, config=spec("moco_v3.py:backbone=resnet", "smoke"))
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_its_loss_falls_on_real_gaze(env, tmp_path, name):
+    """200 steps on 24 photographs: too few to compare methods by, enough to learn from."""
+    if not SAMPLES.is_dir():
+        pytest.skip(f"the real samples are not in {SAMPLES}")
+    flags = (
+        f"--config.data.root={SAMPLES / 'natural_gaze'}",
+        "--config.train.steps=200",
+        "--config.train.eval_every=200",
+        "--config.train.checkpoint_every=200",
+    )
+    run(env, tmp_path / "run", *flags, config=spec(name, "data=gaze_folder,smoke"))
+    loss = [line[METHODS[name]] for line in lines(tmp_path / "run") if METHODS[name] in line]
+    # MoCo's first losses are against a queue that is not yet full.
+    begin = loss[4:10] if "moco.py" in name or "on=moco" in name else loss[:6]
+    assert np.mean(loss[-6:]) < np.mean(begin)
