@@ -144,3 +144,24 @@ def _wait_for(lock, folder: Path) -> None:
     except BlockingIOError:
         print(f"waiting for another process that prepares {folder.name}", file=sys.stderr)
         fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+@contextlib.contextmanager
+def room(folder: Path, what: str, *, otherwise: str = "") -> Iterator[None]:
+    """Says of a write that failed what to do.
+
+    Args:
+      folder: that is made.
+      what: is written.
+      otherwise: what one can do besides.
+
+    Raises:
+      InputError: in the place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"{what} cannot be written to {folder.parent} ({error}); make room, or set "
+            f"GAZAX_DATA to another folder{otherwise}."
+        ) from error

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from gazax.data.arrays import ToArrays, find_names
 from gazax.data.gaze_settings import GazeSettings
 from gazax.data.mean_gaze import MIN_FIXATIONS, fit_fixations, mean_gaze_map
+from gazax.data.predicted_gaze import PredictedGaze
 from gazax.data.records import Source
 from gazax.typing import InputError
 
@@ -29,7 +30,8 @@ class ChangeGaze:
     An image has gaze where a reader who is kept and whose weight is above 0 has fixations on it,
     and `gaze_fraction` keeps it; of any other the fixations are removed. Fixations of an image are
     taken in this order: readers, part, count, sigma, window, then the control that `gaze` asks
-    for, then the sum over readers. The mean gaze map is that of the maps made so.
+    for, then the sum over readers. The mean gaze map is that of the maps made so. Predicted gaze is
+    that of one more reader, behind those of the records, whose weight is 1.
 
     Adding heat maps without normalising them is done by making all fixations those of one reader,
     each with its duration times its reader's weight: a heat map is linear in the durations, so that
@@ -43,10 +45,12 @@ class ChangeGaze:
         a function of seed and image id (or index) alone.
       arrays: makes `ToArrays` of weights of readers; the attribute `to_arrays` is the one that
         belongs to the changed records.
+      predicted: of the same split, where the settings ask for it. Without it everything can be
+        checked, and no image that needs it can be made.
 
     Raises:
       InputError: a reader is unknown or none of the readers looked at a training image, no other
-        image to take gaze from, or too few rows for the mean map.
+        image to take gaze from, or too few rows for a map.
 
     Source: ours; weights and parts of the gaze are varied as the proposal's §2.2.2 leaves open.
     """
@@ -58,6 +62,7 @@ class ChangeGaze:
         *,
         seed: int,
         arrays: Callable[..., ToArrays],
+        predicted: PredictedGaze | None = None,
     ):
         records = source.records
         self.source = source
@@ -75,7 +80,10 @@ class ChangeGaze:
         self.has_gaze = self._choose_images()
         joined = settings.gaze == "mean" or not settings.normalize_readers
         own_arrays = arrays(reader_weights=self._table(not settings.normalize_readers))
-        self.to_arrays = arrays(reader_weights=self._table(joined))
+        self.to_arrays = arrays(reader_weights=np.append(self._table(joined), np.float32(1)))
+        self.predicted = predicted
+        if settings.gaze == "mean" or settings.predictor:
+            self._check_rows()
         self.donor = self._pair() if settings.gaze == "shuffled" else None
         self.mean = self._mean_fixations(own_arrays) if settings.gaze == "mean" else None
 
@@ -83,7 +91,11 @@ class ChangeGaze:
         """The record with its fixations changed."""
         position = int(record["index"]) - self.first
         content = record["content"]
-        if self.settings.gaze == "none" or not self.has_gaze[position]:
+        if self.settings.predictor and not self.has_gaze[position]:
+            assert self.predicted is not None, "only checks do without it"
+            fixations = self.predicted.fixations(position, content)
+            fixations["reader"] += len(self.weights)
+        elif self.settings.gaze == "none" or not self.has_gaze[position]:
             fixations = _rows(record["fixations"], slice(0))
         elif self.mean is not None:
             fixations = move(self.mean, self._frame, content)
@@ -127,6 +139,14 @@ class ChangeGaze:
         duration = fixations["duration"] * self.weights[reader]
         return fixations | {"duration": duration, "reader": np.zeros_like(reader)}
 
+    def _check_rows(self) -> None:
+        if self.to_arrays.max_fixations < MIN_FIXATIONS:
+            raise InputError(
+                f"config.data.gaze='{self.settings.gaze}' draws a map with {MIN_FIXATIONS} "
+                "fixations or more: set config.data.max_fixations to that (it is "
+                f"{self.to_arrays.max_fixations})"
+            )
+
     def _table(self, joined: bool) -> Float[np.ndarray, "n"]:
         """The weight of each reader of a changed record."""
         return np.ones_like(self.weights) if joined else self.weights
@@ -159,11 +179,6 @@ class ChangeGaze:
 
     def _mean_fixations(self, arrays: ToArrays) -> Fields:
         """Fixations that draw the mean gaze map of the images with gaze, in the whole frame."""
-        if arrays.max_fixations < MIN_FIXATIONS:
-            raise InputError(
-                f"config.data.gaze='mean' draws the mean map with {MIN_FIXATIONS} fixations or "
-                f"more: set config.data.max_fixations to that (it is {arrays.max_fixations})"
-            )
         positions = self._positions(1)
 
         def examples() -> Iterator[tuple[Fields, Any]]:

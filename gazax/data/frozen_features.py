@@ -6,9 +6,8 @@ A folder is keyed by all that the arrays depend on, and whole or not there at al
                  <name>.npy           [n, ...], by `index` of the data set
 """
 
-import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from gazax.data.cache import cache_folder, find_or_make, fingerprint
-from gazax.typing import Batch, InputError
+from gazax.data.cache import cache_folder, find_or_make, fingerprint, room
+from gazax.typing import Batch
 
 FACTS = "frozen.json"
+_OTHERWISE = ", or compute them in each step: --config.train.cache_frozen=False"
 
 
 class FrozenFeatures:
@@ -71,7 +71,7 @@ def make(
         dtypes: dict[str, str] = {}
         for index, found in computed:
             for name, rows in found.items():
-                with _room(folder):
+                with room(folder, "the frozen features", otherwise=_OTHERWISE):
                     if name not in arrays:
                         dtypes[name] = rows.dtype.name
                         arrays[name] = open_memmap(
@@ -81,26 +81,13 @@ def make(
                             shape=(images, *rows.shape[1:]),
                         )
                     arrays[name][index] = rows.view(_stored(rows.dtype))
-        with _room(folder):
+        with room(folder, "the frozen features", otherwise=_OTHERWISE):
             for array in arrays.values():
                 array.flush()
             (beside / FACTS).write_text(json.dumps({**facts, "dtypes": dtypes}, indent=2))
 
     find_or_make(folder, fill)
     return FrozenFeatures(folder)
-
-
-@contextlib.contextmanager
-def _room(folder: Path) -> Iterator[None]:
-    """Says of a write that failed what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"the frozen features cannot be written to {folder.parent} ({error}); make room, set "
-            "GAZAX_DATA to another folder, or compute them in each step: "
-            "--config.train.cache_frozen=False."
-        ) from error
 
 
 def _dtype(name: str) -> np.dtype:

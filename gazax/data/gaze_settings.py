@@ -10,6 +10,8 @@ from gazax.config import choose
 from gazax.typing import InputError
 
 GAZE = ("own", "shuffled", "random", "mean", "none")
+PREDICTED = "predicted:"
+"""Stands before the folder of the run that predicts gaze."""
 PARTS = ("all", "early", "late")
 
 
@@ -21,7 +23,9 @@ class GazeSettings:
       gaze: ``own``, or a control that keeps everything but the gaze the same. ``shuffled``: that
         of another training image, in proportion to the content. ``random``: its own fixations at
         positions drawn uniformly over the content, the same in every epoch. ``mean``: the mean
-        gaze map of training. ``none``.
+        gaze map of training. ``none``. Or ``predicted:WORKDIR``: the images that nobody's gaze is
+        left of, under `readers` and `gaze_fraction`, get what this run's model predicts of them,
+        which the other settings, those of people's gaze, leave as it is.
       readers: ids of those who are kept; () = all.
       reader_weights: ``given`` by the data, or ``equal``.
       weight_by: ``duration``, or ``count``: every fixation lasts 1.
@@ -36,7 +40,7 @@ class GazeSettings:
       gaze_fraction: of the training images that have gaze, the share that keeps it, at least one
         where it is above 0; a larger share contains a smaller one.
       gaze_rate: of each batch, the share that comes from the images with gaze, each kind in epochs
-        of its own; 0 takes the images as they come.
+        of its own; 0 takes the images as they come. Predicted gaze does not count.
 
     Raises:
       InputError: a value that is none of these, naming its key.
@@ -55,7 +59,13 @@ class GazeSettings:
 
     def __post_init__(self):
         """Values are typed by people, in configs."""
-        choose("config.data.gaze", self.gaze, GAZE)
+        if not self.gaze.startswith(PREDICTED):
+            choose("config.data.gaze", self.gaze, (*GAZE, f"{PREDICTED}WORKDIR"))
+        elif not self.predictor:
+            raise InputError(
+                f"config.data.gaze='{self.gaze}' names no run; write {PREDICTED}WORKDIR, the "
+                "folder of a run whose model predicts saliency"
+            )
         choose("config.data.reader_weights", self.reader_weights, ("given", "equal"))
         choose("config.data.weight_by", self.weight_by, ("duration", "count"))
         choose("config.data.sigma", self.sigma, ("given", "fraction"))
@@ -64,6 +74,11 @@ class GazeSettings:
             value = vars(self)[key]
             if not 0 <= value <= 1:
                 raise InputError(f"config.data.{key} is {value}; it lies between 0 and 1")
+
+    @property
+    def predictor(self) -> str:
+        """The run that predicts gaze; '' = none."""
+        return self.gaze.removeprefix(PREDICTED) if self.gaze.startswith(PREDICTED) else ""
 
 
 OWN = GazeSettings()

@@ -8,6 +8,7 @@ processes, threads or workers read. `start` resumes the stream at any position.
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import grain
 from absl import flags
@@ -16,7 +17,9 @@ from gazax.data import streams
 from gazax.data.arrays import ToArrays
 from gazax.data.change_gaze import ChangeGaze
 from gazax.data.gaze_settings import OWN, GazeSettings
+from gazax.data.predicted_gaze import PredictedGaze
 from gazax.data.records import Source
+from gazax.data.scanpaths import Describe, scanpath
 from gazax.typing import Batch, InputError
 
 SIGMA_FRACTION = 1 / 28
@@ -26,13 +29,22 @@ SIGMA_FRACTION = 1 / 28
 class _TrainExample:
     """(place, record) -> example; a class, since workers need to pickle it."""
 
-    def __init__(self, to_arrays: ToArrays, change: Callable[[dict], dict] | None):
+    def __init__(
+        self,
+        to_arrays: ToArrays,
+        change: Callable[[dict], dict] | None,
+        scanpaths: Describe | None,
+    ):
         self.to_arrays = to_arrays
         self.change = change
+        self.scanpaths = scanpaths
 
     def __call__(self, place: int, record: dict) -> Batch:
         changed = record if self.change is None else self.change(record)
-        return self.to_arrays(changed, place=place, weight=1.0)
+        example = self.to_arrays(changed, place=place, weight=1.0)
+        if self.scanpaths is not None:
+            example["scanpath"] = self.scanpaths(example)
+        return example
 
 
 class _EvaluationExample:
@@ -57,7 +69,9 @@ def train_examples(
     masks: bool = False,
     labels: Sequence[str] = (),
     gaze: GazeSettings = OWN,
+    predicted: PredictedGaze | None = None,
     balanced: bool = False,
+    scanpaths: Describe | None = None,
 ) -> grain.MapDataset:
     """The global stream of examples, by place: every epoch in an order of its own, without end.
 
@@ -66,7 +80,10 @@ def train_examples(
       seed: of the shuffling; each epoch has its own order.
       max_fixations, max_readers, max_boxes, sigma_fraction, masks, labels: see `ToArrays`.
       gaze: whose gaze and how much of it; the default takes the records as they are.
+      predicted: what `gaze` asks to be predicted, see `ChangeGaze`.
       balanced: whether the classes take turns, see `gazax.data.streams.balanced`.
+      scanpaths: what makes `scanpath` of an example, of the gaze that `gaze` gives it. None: the
+        batch carries none.
 
     Raises:
       InputError: see `ToArrays`, `ChangeGaze` and `gazax.data.streams`; or the stream should be
@@ -77,9 +94,12 @@ def train_examples(
             f"config.data.balanced=True and config.data.gaze_rate={gaze.gaze_rate:g} both say "
             "which image comes next; set one of them"
         )
-    arrays = functools.partial(
-        ToArrays,
+    example, change = _training_example(
         source,
+        seed=seed,
+        gaze=gaze,
+        predicted=predicted,
+        scanpaths=scanpaths,
         max_fixations=max_fixations,
         max_readers=max_readers,
         max_boxes=max_boxes,
@@ -87,12 +107,6 @@ def train_examples(
         masks=masks,
         labels=labels,
     )
-    change = None
-    if gaze == OWN:
-        example = _TrainExample(arrays(), None)
-    else:
-        change = ChangeGaze(source, gaze, seed=seed, arrays=arrays)
-        example = _TrainExample(change.to_arrays, change)
     if balanced:
         stream = streams.balanced(source, seed, labels=labels)
     elif change is not None and gaze.gaze_rate:
@@ -100,6 +114,56 @@ def train_examples(
     else:
         stream = streams.shuffled(source, seed)
     return grain.MapDataset.source(stream).map_with_index(example)
+
+
+def longest_scanpath(
+    source: Source,
+    measure: str,
+    *,
+    seed: int,
+    gaze: GazeSettings = OWN,
+    predicted: PredictedGaze | None = None,
+    sigma_fraction: float = SIGMA_FRACTION,
+    **sizes: Any,
+) -> int:
+    """The most steps that the scanpath of a training image has; reads every record once.
+
+    Args:
+      source, seed, gaze, predicted, sigma_fraction: as in `train_examples`.
+      measure: see `Describe`.
+      sizes: the other arguments of `ToArrays`.
+
+    Returns:
+      At least 1: a batch has room for a step also where nobody looked.
+    """
+    example, _ = _training_example(
+        source,
+        seed=seed,
+        gaze=gaze,
+        predicted=predicted,
+        scanpaths=None,
+        sigma_fraction=sigma_fraction,
+        **sizes,
+    )
+    lengths = (len(scanpath(example(i, record), measure)) for i, record in enumerate(source))
+    return max(1, *lengths)
+
+
+def _training_example(
+    source: Source,
+    *,
+    seed: int,
+    gaze: GazeSettings,
+    predicted: PredictedGaze | None,
+    scanpaths: Describe | None,
+    **sizes: Any,
+) -> tuple[_TrainExample, ChangeGaze | None]:
+    """What makes examples of records, and what changes their gaze before."""
+    arrays = functools.partial(ToArrays, source, **sizes)
+    if gaze == OWN:
+        return _TrainExample(arrays(), None, scanpaths), None
+    change = ChangeGaze(source, gaze, seed=seed, arrays=arrays, predicted=predicted)
+    return _TrainExample(change.to_arrays, change, scanpaths), change
 
 
 def train_batches(

@@ -3,7 +3,8 @@
 A sweep's config is none of a training run: it has ``variants``, each with the spec of a config, the
 overrides and what it is compared against (see `configs/ablations/`). A variant whose config begins
 with ``stage:NAME`` begins with the run of the variant NAME of the same seed, which is trained once
-for all that begin with it (see `configs/cooperative/tables.py`).
+for all that begin with it (see `configs/cooperative/tables.py`). Likewise the gaze of
+``data.gaze=predicted:stage:NAME`` is predicted by that run (`configs/ablations/predicted_gaze.py`).
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from gazax import config as config_lib
+from gazax.data.gaze_settings import PREDICTED
 from gazax.eval.contrasts import Contrast
 from gazax.eval.paper_table import Layout
 from gazax.experiment import parts
@@ -28,6 +30,8 @@ from gazax.typing import InputError
 
 KEYS = ("reference", "seeds", "suites", "split", "metrics", "variants", "x_label")
 KEYS += ("tables", "contrasts")
+GAZE_BY = f"{PREDICTED}{PREFIX}"
+"""Stands in `data.gaze` before the variant whose run predicts it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,7 @@ class PlannedRun:
       evaluated: the folder in the workdir that is evaluated, that of the last stage; '' = itself.
       suites: that it is evaluated with; () = it is not.
       begins_with: the key of the run whose best weights it begins with; '' = of none.
+      gaze_by: the key of the run whose best weights predict its gaze; '' = of none.
       uses: the (variant, seed) pairs whose numbers it gives.
     """
 
@@ -74,12 +79,18 @@ class PlannedRun:
     evaluated: str
     suites: tuple[str, ...]
     begins_with: str
+    gaze_by: str
     uses: tuple[tuple[str, int], ...]
 
     @property
     def title(self) -> str:
         """For people."""
         return " = ".join(f"{variant}, seed {seed}" for variant, seed in self.uses)
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """The keys of the runs that have to be trained before it."""
+        return tuple(filter(None, (self.begins_with, self.gaze_by)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +101,7 @@ class Plan:
       variants: in the table's order, with `reference`, `line` and `suites` filled in; a reference
         of '' is none.
       runs: in the order of running: the first seed of every variant, then the second; a run comes
-        behind the one that it begins with.
+        behind those that it needs (`PlannedRun.after`).
       tables: in layouts of their own, beside the table of all variants.
       contrasts: questions that two variants answer.
       seeds, split, metrics, x_label: the config's; the split is 'test', or 'validation' to choose
@@ -107,7 +118,7 @@ class Plan:
     x_label: str
 
     def chosen(self, names: Collection[str]) -> tuple[PlannedRun, ...]:
-        """The runs of these variants, and those that they begin with.
+        """The runs of these variants, and those that they need.
 
         Raises:
           InputError: a name that no variant has.
@@ -116,9 +127,9 @@ class Plan:
         for name in names:
             config_lib.choose("variant", name, known)
         wanted = {run.key for run in self.runs if any(name in names for name, _ in run.uses)}
-        for run in reversed(self.runs):  # what a run begins with comes before it
+        for run in reversed(self.runs):  # what a run needs comes before it
             if run.key in wanted:
-                wanted.add(run.begins_with)
+                wanted.update(run.after)
         return tuple(run for run in self.runs if run.key in wanted)
 
     @property
@@ -238,14 +249,17 @@ def _plan_runs(variants: Sequence[Variant], seeds: Sequence[int]) -> tuple[Plann
         for variant in variants:
             found = resolved[variant.name]
             begins_with = keys[found.begins_with] if found.begins_with else ""
-            key = keys[variant.name] = found.key(seed, begins_with)
+            gaze_by = keys[found.gaze_by] if found.gaze_by else ""
+            key = keys[variant.name] = found.key(seed, begins_with, gaze_by)
+            seeds_first = (*(f"{name}={seed}" for name in found.seed_keys), *variant.overrides)
             one = runs.get(key) or PlannedRun(
                 key=key,
                 config=variant.config,
-                overrides=(*(f"{name}={seed}" for name in found.seed_keys), *variant.overrides),
+                overrides=tuple(text for text in seeds_first if not _names_predictor(text)),
                 evaluated=found.stages[-1] if found.stages else "",
                 suites=(),
                 begins_with=begins_with,
+                gaze_by=gaze_by,
                 uses=(),
             )
             runs[key] = dataclasses.replace(
@@ -264,22 +278,26 @@ class _Resolved:
       leaves: (``a.b.c``, value) of all of it.
       stages: their names; () = it is one run.
       begins_with: the variant whose weights it begins with; '' = none.
+      gaze_by: the variant that predicts its gaze; '' = none.
     """
 
     leaves: Mapping[str, Any]
     stages: tuple[str, ...]
     begins_with: str
+    gaze_by: str
 
     @property
     def seed_keys(self) -> list[str]:
         """Of the config."""
         return [f"stages.{name}.seed" for name in self.stages] or ["seed"]
 
-    def key(self, seed: int, begins_with: str) -> str:
-        """The hash of everything in the config, and of the run that it begins with."""
+    def key(self, seed: int, begins_with: str, gaze_by: str) -> str:
+        """The hash of everything in the config, and of the runs that it needs."""
         everything = {**self.leaves, **dict.fromkeys(self.seed_keys, seed)}
         if begins_with:
             everything["init_from.path"] = f"{PREFIX}{begins_with}"
+        if gaze_by:
+            everything["data.gaze"] = f"{GAZE_BY}{gaze_by}"
         text = json.dumps(everything, sort_keys=True, default=list)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -297,11 +315,27 @@ def _resolve(variant: Variant, *, before: Sequence[str]) -> _Resolved:
         check(one)
         parts.gaze_settings(one)
     leaves = dict(config_lib.flatten(config))
-    source = "" if stages else str(leaves["init_from.path"])
-    begins_with = source.removeprefix(PREFIX) if source.startswith(PREFIX) else ""
-    if begins_with and begins_with not in before:
+    begins_with = gaze_by = ""
+    if not stages:
+        begins_with = _variant(str(leaves["init_from.path"]), PREFIX, before)
+        gaze_by = _variant(str(leaves["data.gaze"]), GAZE_BY, before)
+    return _Resolved(leaves=leaves, stages=stages, begins_with=begins_with, gaze_by=gaze_by)
+
+
+def _variant(value: str, prefix: str, before: Sequence[str]) -> str:
+    """The variant that stands behind a prefix; '' = none does."""
+    if not value.startswith(prefix):
+        return ""
+    name = value.removeprefix(prefix)
+    if name not in before:
+        does = "begins with" if prefix == PREFIX else "takes its gaze from"
         raise InputError(
-            f"it begins with the run of the variant '{begins_with}' ({source}), and no variant of "
-            f"that name comes before it; before it come {', '.join(before) or 'none'}."
+            f"it {does} the run of the variant '{name}' ({value}), and no variant of that name "
+            f"comes before it; before it come {', '.join(before) or 'none'}."
         )
-    return _Resolved(leaves=leaves, stages=stages, begins_with=begins_with)
+    return name
+
+
+def _names_predictor(override: str) -> bool:
+    """Whether it is for the plan alone: what runs is given the folder."""
+    return override.startswith(f"data.gaze={GAZE_BY}")

@@ -36,6 +36,9 @@ FREE_ON_RESUME = (
 WHERE_WEIGHTS_LIE = ("init_from.path", "init_from.which")
 """Free as well where the weights themselves are compared."""
 
+WHERE_GAZE_IS_PREDICTED = "data.gaze"
+"""A key, free as well where the weights that predict are compared."""
+
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 
 
@@ -61,6 +64,7 @@ def check_claim(
     config: Mapping[str, Any],
     data_fingerprint: str,
     weights_fingerprint: str | None = None,
+    gaze_fingerprint: str | None = None,
 ) -> None:
     """Checks that the folder is new, empty, or holds a run of the same config.
 
@@ -70,6 +74,7 @@ def check_claim(
       data_fingerprint: of the prepared records; other records are another run.
       weights_fingerprint: of the weights that the run begins with, None for random ones. The same
         weights may lie elsewhere on resume.
+      gaze_fingerprint: of the weights that predict its training gaze, None for none; likewise.
 
     Raises:
       InputError: the folder holds a run of another config (the keys that differ are listed),
@@ -94,7 +99,7 @@ def check_claim(
         for key, text in _differences(
             with_later_keys(before["config"]), with_later_keys(config)
         ).items()
-        if not key.startswith(free)
+        if not key.startswith(free) and not (gaze_fingerprint and key == WHERE_GAZE_IS_PREDICTED)
     ]
     if before["data_fingerprint"] != data_fingerprint:
         differing.append(
@@ -106,6 +111,12 @@ def check_claim(
         differing.append(
             f"init_from: weights {weights} there, {weights_fingerprint} now "
             "(the run they come from has gone on, or the file has changed)"
+        )
+    predicts = before.get("gaze_fingerprint")
+    if predicts != gaze_fingerprint:
+        differing.append(
+            f"data.gaze: predicted by weights {predicts} there, {gaze_fingerprint} now "
+            "(the run that predicts it has gone on, or is another)"
         )
     if differing:
         raise InputError(
@@ -120,9 +131,10 @@ def claim(
     config: Mapping[str, Any],
     data_fingerprint: str,
     weights_fingerprint: str | None = None,
+    gaze_fingerprint: str | None = None,
 ) -> None:
     """Makes the folder this config's, after `check_claim`: writes `config.json`, with versions."""
-    check_claim(workdir, config, data_fingerprint, weights_fingerprint)
+    check_claim(workdir, config, data_fingerprint, weights_fingerprint, gaze_fingerprint)
     versions = {name: metadata.version(name) for name in PACKAGES}
     try:
         workdir.mkdir(parents=True, exist_ok=True)
@@ -132,6 +144,7 @@ def claim(
                 "config": _plain(config),
                 "data_fingerprint": data_fingerprint,
                 "weights_fingerprint": weights_fingerprint,
+                "gaze_fingerprint": gaze_fingerprint,
                 "versions": {"gazax": gazax.__version__, **versions},
             },
         )
