@@ -112,6 +112,9 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
     if asked:
         lines += ["", "", contrasts.as_text(asked)]
     lines += [*(["", ""] if tables or asked else [""]), as_text(comparison)]
+    if speed := sweep.step_seconds():
+        each = "  ".join(f"{name} {1000 * seconds:.0f}" for name, seconds in speed.items())
+        lines += ["", f"ms a training step, median, as it ran beside whatever else ran: {each}"]
     if missing:
         lines += ["", "missing, and not in the numbers above:"]
         lines += [f"  {name}: {why}" for name, why in missing.items()]
@@ -126,6 +129,7 @@ def write_table(sweep: "Sweep", plan: "Plan", out: "epath.Path") -> None:
         "tables": [paper_table.as_dict(table) for table in tables],
         "contrasts": contrasts.as_dict(asked) if asked else None,
         "notes": comparison.notes,
+        "step_seconds": speed,
         "missing": missing,
     }
     write_text(out / "table.txt", f"{text}\n")

@@ -17,7 +17,7 @@ seeds, phantom numbers, test split, accuracy with 10 % of the labels: own .485, 
 
 from ml_collections import ConfigDict
 
-from gazax.config import parse_arg
+from gazax.config import ablations, parse_arg
 
 GAZE = {
     "own": "own",
@@ -30,29 +30,8 @@ GAZE = {
 
 def get_config(arg: str = "") -> ConfigDict:
     arg = parse_arg(arg, contrast=1.0, smoke=False)
-    size = "smoke" if arg.smoke else "study"
-    config = ConfigDict()
-    config.reference = "own"
-    config.seeds = (0, 1) if arg.smoke else (0, 1, 2)
-    config.suites = ("representation", "alignment")
-    config.metrics = (
-        "few_shot_1/accuracy",
-        "few_shot_10/accuracy",
-        "probe/accuracy",
-        "probe/auc_macro",
-        "attention/cc",
-        "attention-mean_map/cc",
+    variants = ablations.of_gazat({name: (f"data.gaze={gaze}",) for name, gaze in GAZE.items()})
+    variants["simclr"] = ("configs/baselines/simclr.py:{size}", ())
+    return ablations.pretraining_sweep(
+        variants, reference="own", smoke=arg.smoke, contrast=arg.contrast
     )
-    config.x_label = ""
-    difficulty = (f"data.source.contrast={arg.contrast}",)
-    config.variants = ConfigDict(sort_keys=False)
-    for name, gaze in GAZE.items():
-        config.variants[name] = ConfigDict(
-            dict(
-                config=f"configs/gazat_vit.py:{size}", overrides=(f"data.gaze={gaze}", *difficulty)
-            )
-        )
-    config.variants.simclr = ConfigDict(
-        dict(config=f"configs/baselines/simclr.py:{size}", overrides=difficulty)
-    )
-    return config

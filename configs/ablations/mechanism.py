@@ -19,7 +19,7 @@ mean map's CC is .550 at contrast 1 and .493 at 3):
 
 from ml_collections import ConfigDict
 
-from gazax.config import parse_arg
+from gazax.config import ablations, parse_arg
 
 CHANGES = {
     "study": (),
@@ -40,22 +40,19 @@ CHANGES = {
 
 def get_config(arg: str = "") -> ConfigDict:
     arg = parse_arg(arg, contrast=3.0, smoke=False)
-    size = "smoke" if arg.smoke else "study"
-    config = ConfigDict()
-    config.reference = "study"
+    changes = {name: (*one, "data.source.seed=1") for name, one in CHANGES.items()}
+    config = ablations.pretraining_sweep(
+        ablations.of_gazat(changes),
+        reference="study",
+        smoke=arg.smoke,
+        contrast=arg.contrast,
+        metrics=(
+            "few_shot_1/accuracy",
+            "few_shot_10/accuracy",
+            "probe/auc_macro",
+            "attention-mean_map/cc",
+        ),
+    )
     config.split = "validation"
     config.seeds = (0,)
-    config.suites = ("representation", "alignment")
-    config.metrics = (
-        "few_shot_1/accuracy",
-        "few_shot_10/accuracy",
-        "probe/auc_macro",
-        "attention-mean_map/cc",
-    )
-    phantom = ("data.source.seed=1", f"data.source.contrast={arg.contrast}")
-    config.variants = ConfigDict(sort_keys=False)
-    for name, overrides in CHANGES.items():
-        config.variants[name] = ConfigDict(
-            dict(config=f"configs/gazat_vit.py:{size}", overrides=(*overrides, *phantom))
-        )
     return config

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import shlex
+import statistics
 import subprocess
 import sys
 import time
@@ -16,9 +17,11 @@ from typing import IO, Any
 
 from etils import epath
 
+from gazax.data.gaze_settings import PREDICTED
 from gazax.eval import record
 from gazax.eval.record import Record
 from gazax.experiment.results import FOLDERS, NUMBERS
+from gazax.experiment.speed import step_seconds
 from gazax.experiment.sweep_plan import Plan, PlannedRun
 from gazax.train.preemption import EXIT_RESUMABLE, Preemption
 from gazax.train.workdir import write_json
@@ -104,7 +107,7 @@ class Sweep:
             began = time.monotonic()
             self._failures.pop(one.key, None)
             if not self._can_begin(one):
-                print("  not begun: what it begins with is not trained", flush=True)
+                print("  not begun: a run that it needs is not trained", flush=True)
                 continue
             failure = self._execute(one, preemption)
             if failure and failure["exit_code"] == EXIT_RESUMABLE:
@@ -138,6 +141,18 @@ class Sweep:
                         found[variant][seed] = loaded
         return found
 
+    def step_seconds(self) -> dict[str, float]:
+        """Variant -> median over its seeds of `step_seconds`, of the runs that are finished."""
+        found: dict[str, list[float]] = {one.name: [] for one in self._plan.compared}
+        for run in self._plan.runs:
+            seconds = (
+                step_seconds(self._folder(run) / run.evaluated) if self._trained(run) else None
+            )
+            for variant, _ in run.uses:
+                if seconds is not None and variant in found:
+                    found[variant].append(seconds)
+        return {name: statistics.median(each) for name, each in found.items() if each}
+
     def phantom_numbers(self) -> bool:
         """Whether any evaluated run was made with simulated images and gaze."""
         return any(numbers["phantom_numbers"] for numbers in self._numbers())
@@ -160,9 +175,7 @@ class Sweep:
                 failure = self._failures.get(run.key)
                 why = f"{describe(failure)}, see {self._log(run)}" if failure else "not run"
                 if not failure and not self._can_begin(run):
-                    why = (
-                        f"not run: {self._source(run).title}, with which it begins, is not trained"
-                    )
+                    why = f"not run: {self._lacks(run)}, is not trained"
                 found |= {f"{variant}, seed {seed}": why for variant, seed in run.uses}
         return found
 
@@ -216,19 +229,27 @@ class Sweep:
         train = ["gazax.main", f"--config={run.config}"]
         train += [f"--config.{text}" for text in run.overrides]
         if run.begins_with:
-            train.append(f"--config.init_from.path={self._folder(self._source(run))}")
+            train.append(f"--config.init_from.path={self._runs / run.begins_with}")
+        if run.gaze_by:
+            train.append(f"--config.data.gaze={PREDICTED}{self._runs / run.gaze_by}")
         train.append(f"--workdir={folder}")
         evaluated = folder / run.evaluated if run.evaluated else folder
         evaluate = ["gazax.evaluate", f"--workdir={evaluated}"]
         evaluate += [f"--suite={','.join(run.suites)}", f"--split={self._plan.split}"]
         return [train, evaluate] if run.suites else [train]
 
-    def _source(self, run: PlannedRun) -> PlannedRun:
-        """The run whose weights it begins with."""
-        return next(one for one in self._plan.runs if one.key == run.begins_with)
+    def _needed(self, run: PlannedRun) -> list[PlannedRun]:
+        """The runs that have to be trained before it."""
+        return [one for one in self._plan.runs if one.key in run.after]
+
+    def _lacks(self, run: PlannedRun) -> str:
+        """What it needs and is not trained, and what for."""
+        role = {run.begins_with: "with which it begins", run.gaze_by: "which predicts its gaze"}
+        lacking = [one for one in self._needed(run) if not self._trained(one)]
+        return " and ".join(f"{one.title}, {role[one.key]}" for one in lacking)
 
     def _can_begin(self, run: PlannedRun) -> bool:
-        return not run.begins_with or self._trained(self._source(run))
+        return all(map(self._trained, self._needed(run)))
 
     def _trained(self, run: PlannedRun) -> bool:
         """A run writes its summary last, and the folder's name says of which config."""
@@ -246,7 +267,11 @@ class Sweep:
         )
 
     def _folder(self, run: PlannedRun) -> epath.Path:
-        return self._out / "runs" / run.key
+        return self._runs / run.key
+
+    @property
+    def _runs(self) -> epath.Path:
+        return self._out / "runs"
 
     def _evaluation(self, run: PlannedRun) -> epath.Path:
         return self._folder(run) / run.evaluated / FOLDERS[self._plan.split]
