@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "data": {"ops"},
     "train": {"methods", "losses", "data"},
     "eval": {"train", "methods", "metrics", "data", "models", "ops"},
-    "export": {"models"},
+    "export": {"methods", "models"},
     "page": {"eval", "metrics", "train"},
     "experiment": {"eval", "train", "methods", "data", "models", "export"},
 }

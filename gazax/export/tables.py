@@ -4,7 +4,7 @@ A table is a list of rows (our path, torch's key, how axes move from ours to tor
 model with batch statistics begin with the collection.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ LINEAR: Rows = (
     ("params/{path}/bias", "{key}.bias", AS_IS),
 )
 
-# Batches that torch has seen: counted, but without effect at its default momentum.
-_COUNTER = "num_batches_tracked"
+COUNTER = "num_batches_tracked"
+"""Batches that torch has seen: counted, but without effect at its default momentum."""
 
 
 def fill(rows: Rows, path: str, key: str) -> list[Row]:
@@ -48,7 +48,28 @@ def flatten(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, An
 
 def without_counters(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """The state dict without torch's counts of batches."""
-    return {key: value for key, value in state_dict.items() if key.rpartition(".")[2] != _COUNTER}
+    return {key: value for key, value in state_dict.items() if key.rpartition(".")[2] != COUNTER}
+
+
+def by_scope(
+    state_dict: Mapping[str, Any], scopes: Iterable[str], others: Container[str]
+) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Each scope's part of a state dict, by the rest of its keys, and the keys without a place.
+
+    Args:
+      state_dict: keys are a scope, a dot and the rest.
+      scopes: that have a place.
+      others: whole keys that have one elsewhere.
+    """
+    found: dict[str, dict[str, Any]] = {scope: {} for scope in scopes}
+    unknown = []
+    for key, value in state_dict.items():
+        scope, _, rest = key.partition(".")
+        if rest and scope in found:
+            found[scope][rest] = value
+        elif key not in others:
+            unknown.append(key)
+    return found, unknown
 
 
 def to_torch(ours: Mapping[str, Any], table: Rows, model: str) -> dict[str, np.ndarray]:
@@ -70,7 +91,7 @@ def to_torch(ours: Mapping[str, Any], table: Rows, model: str) -> dict[str, np.n
     for path, key, axes in table:
         state_dict[key] = move(ours[path], axes)
         if path.startswith("batch_stats/") and path.endswith("/var"):
-            state_dict[key.replace("running_var", _COUNTER)] = np.array(0, np.int64)
+            state_dict[key.replace("running_var", COUNTER)] = np.array(0, np.int64)
     return state_dict
 
 
@@ -87,7 +108,22 @@ def from_torch(
     Raises:
       InputError: a key is missing, has no place in the table, or has another number of axes.
     """
-    what = f"{library}'s state dict"
+    variables = move_back(f"{library}'s state dict", model, found, table)
+    return variables["params"], variables["batch_stats"]
+
+
+def move_back(what: str, model: str, found: Mapping[str, Any], table: Rows) -> dict[str, Any]:
+    """Our tree of all of a state dict.
+
+    Args:
+      what: whose keys ``found`` are.
+      model: whose table it is.
+      found: arrays, or torch tensors on the CPU, by key.
+      table: of all of the model.
+
+    Raises:
+      InputError: a key is missing, has no place in the table, or has another number of axes.
+    """
     match_names(what, model, found, {key for _, key, _ in table})
     moved = {}
     for path, key, axes in table:
@@ -98,8 +134,7 @@ def from_torch(
             )
         back = None if axes is None else tuple(axes.index(i) for i in range(len(axes)))
         moved[path] = move(found[key], back)
-    variables = unflatten_dict(moved, sep="/")
-    return variables["params"], variables["batch_stats"]
+    return unflatten_dict(moved, sep="/")
 
 
 def match_names(what: str, model: str, found: Mapping[str, Any], expected: set[str]) -> None:

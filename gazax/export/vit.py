@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 
-from gazax.export.tables import match_names, move
+from gazax.export.tables import match_names, move, move_back
 
 _AS_IS = None
 _DENSE = (1, 0)  # in out -> out in
@@ -84,12 +84,7 @@ def from_timm(state_dict: Mapping[str, Any]) -> dict[str, Any]:
         layer scale, register tokens or a norm behind the pooling (`fc_norm`).
     """
     table = _table(state_dict, r"blocks\.(\d+)\.", "head.")
-    match_names("timm's state dict", "ViT", state_dict, {key for _, key, _ in table})
-    moved = {}
-    for path, key, axes in table:
-        back = None if axes is None else tuple(axes.index(i) for i in range(len(axes)))
-        moved[path] = move(state_dict[key], back)
-    return unflatten_dict(moved, sep="/")
+    return move_back("timm's state dict", "ViT", state_dict, table)
 
 
 def _table(names: Mapping[str, Any], block: str, head: str) -> list[tuple]:

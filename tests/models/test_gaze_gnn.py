@@ -59,22 +59,21 @@ def test_gaze_gnn_parameter_counts_are_vigs_and_the_norm_of_gaze():
 
 @pytest.mark.torch
 def test_vig_ti_in_torch_has_as_many_parameters():
-    torch = pytest.importorskip("torch")
-    from tests.models import torch_vig
+    pytest.importorskip("torch")
+    from gazax.export import modeling_gazax
 
     model = GazeGNN()
-    with torch.device("meta"):
-        net = torch_vig.GazeGNN(
-            model.channels,
-            model.blocks,
-            k=model.k,
-            reduce_ratios=model.reduce_ratios,
-            hidden=model.hidden,
-            classes=1000,
-            size=(224, 224),
-            gaze=False,
-        )
-    assert sum(p.numel() for p in net.parameters()) == 10_714_376
+    net = modeling_gazax.GazeGNN(
+        channels=model.channels,
+        blocks=model.blocks,
+        k=model.k,
+        reduce_ratios=model.reduce_ratios,
+        hidden=model.hidden,
+        grid=(56, 56),
+    )
+    of_gaze, of_1000_classes = 2, 1000 * (1024 + 1)
+    found = sum(p.numel() for p in net.parameters())
+    assert found - of_gaze + of_1000_classes == 10_714_376
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -98,11 +97,11 @@ def test_gaze_gnn_intermediates_are_named_and_float32(dtype):
 @pytest.mark.torch
 def test_gaze_gnn_in_use_is_torchs():
     pytest.importorskip("torch")
-    from tests.models import torch_vig
+    from tests.models import torch_nets, torch_vig
 
     model, net, ours, given = torch_vig.twins(TINY, inputs((4, *SHAPE[1:3], 3)))
-    found = jax.jit(model.apply)(torch_vig.variables_of(net), *ours)
-    torch_vig.assert_same_outputs(found, net.eval()(*given))
+    _, out = jax.jit(model.apply)(torch_nets.variables_of(model, net), *ours)
+    torch_vig.assert_same_outputs(out, net.eval()(*given))
 
 
 @pytest.mark.torch
@@ -112,28 +111,28 @@ def test_gaze_gnn_in_use_is_torchs():
 def test_gaze_gnn_in_training_is_torchs(sizes, shape):
     """Outputs, the gradient of every parameter and every statistic."""
     torch = pytest.importorskip("torch")
-    from tests.models import torch_vig
+    from tests.models import torch_nets, torch_vig
 
     model, net, ours, given = torch_vig.twins(sizes, inputs((4, *shape[1:3], 3)))
-    variables, label = torch_vig.variables_of(net), np.array([0, 2, 1, 2])
+    variables, label = torch_nets.variables_of(model, net), np.array([0, 2, 1, 2])
 
     @jax.jit
     @functools.partial(jax.grad, has_aux=True)
     def step(params):
-        (logits, out), updated = model.apply(
+        (features, out), updated = model.apply(
             {**variables, "params": params}, *ours, train=True, mutable=["batch_stats"]
         )
-        loss = -jax.nn.log_softmax(logits)[np.arange(4), label].mean()
-        return loss, (logits, out, updated["batch_stats"])
+        loss = -jax.nn.log_softmax(features)[np.arange(4), label].mean()
+        return loss, (out, updated["batch_stats"])
 
-    gradient, (logits, out, statistics) = step(variables["params"])
+    gradient, (out, statistics) = step(variables["params"])
     theirs = net.train()(*given)
-    torch.nn.functional.cross_entropy(theirs[0], torch.tensor(label)).backward()
-    torch_vig.assert_same_outputs((logits, out), theirs)
+    torch.nn.functional.cross_entropy(theirs["features"], torch.tensor(label)).backward()
+    torch_vig.assert_same_outputs(out, theirs)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(parameter.grad)
-    expected = torch_vig.variables_of(net)
+    expected = torch_nets.variables_of(model, net)
     for found, tree in ((gradient, expected["params"]), (statistics, expected["batch_stats"])):
         found, tree = flatten_dict(found), flatten_dict(tree)
         assert set(found) == set(tree)

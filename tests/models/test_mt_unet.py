@@ -193,29 +193,24 @@ def test_mt_unet_is_torchs():
     torch = pytest.importorskip("torch")
     from tests.models import torch_nets
 
-    torch.manual_seed(0)
-    net = torch_nets.randomize(torch_nets.MTUNet(2, hidden=8))
+    model = MTUNet(width=2, hidden=8, dropout=0.0)
+    net = torch_nets.twin(model, SHAPE)
     with torch.no_grad():
         for parameter in net.parameters():
             if parameter.ndim > 1:  # so that an image still makes a difference at the end
                 parameter.mul_(2.5)
-    model = MTUNet(width=2, hidden=8)
+        net.log_sigma["classification"].fill_(-0.4)
     draws = np.random.default_rng(2)
     image = jnp.asarray(draws.normal(size=SHAPE), jnp.float32)
-    variables = torch_nets.variables_of(net)
-    variables["params"]["log_sigma_classification"] = jnp.float32(-0.4)
+    variables = torch_nets.variables_of(model, net)
 
     def same(out, theirs):
-        logits, features, log_density, _, levels = theirs
         pairs = [
-            (out[name], tensor.detach().numpy())
-            for name, tensor in (
-                ("logits", logits),
-                ("features", features),
-                ("log_density", log_density),
-            )
+            (out[name], theirs[name].detach().numpy())
+            for name in ("logits", "features", "log_density")
         ]
-        pairs += zip(out["feature_maps"], map(torch_nets.nhwc, levels), strict=True)
+        levels = map(torch_nets.nhwc, theirs["feature_maps"])
+        pairs += zip(out["feature_maps"], levels, strict=True)
         for ours, expected in pairs:
             assert expected.std(axis=0).max() > 0.02  # from image to image
             np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4 * expected.std())
@@ -244,23 +239,22 @@ def test_mt_unet_is_torchs():
     (total, out), gradient = step(variables["params"])
     theirs = net.train()(torch_nets.nchw(image))
     same(out, theirs)
-    log_sigma = torch.tensor(-0.4, requires_grad=True)
-    expected = net.loss(theirs, np.asarray(label), np.asarray(target), log_sigma)
+    log_sigma = net.log_sigma["classification"]
+    expected = torch_nets.multitask_loss(theirs, np.asarray(label), np.asarray(target), log_sigma)
     expected.backward()
     np.testing.assert_allclose(total, expected.item(), rtol=1e-5)
-    of_sigma = gradient.pop("log_sigma_classification")
-    np.testing.assert_allclose(of_sigma, log_sigma.grad.item(), rtol=1e-4)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.copy_(parameter.grad)
-    wanted = flatten_dict(torch_nets.variables_of(net)["params"])
+    wanted = flatten_dict(torch_nets.variables_of(model, net)["params"])
     found = flatten_dict(gradient)
     assert set(found) == set(wanted)
     moved = 0
     for path, slope in wanted.items():
-        # A bias in front of a norm has no gradient: what is left of it is rounding.
+        # A bias in front of a norm has no gradient: what is left of it is rounding, of terms that
+        # cancel, and depends on the draw.
         size = float(jnp.sqrt(jnp.square(slope).mean()))
         error = float(jnp.sqrt(jnp.square(found[path] - slope).mean()))
-        assert error <= 1e-3 * size + 1e-5, (path, error, size)
+        assert error <= 1e-3 * size + 3e-5, (path, error, size)
         moved += size > 1e-4
     assert moved > 0.6 * len(wanted)

@@ -137,15 +137,13 @@ def test_res_se_gate_scales_channels_by_hand():
     ],
 )
 def test_res_se_unet_is_torchs(guide_channels, head, shortcut, shape):
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     from tests.models import torch_nets
 
-    settings = dict(width=4, reduction=2, head=head, shortcut=shortcut)
-    torch.manual_seed(0)
-    net = torch_nets.randomize(torch_nets.res_se_unet(guide_channels, **settings))
-    model = ResSEUNet(guide_channels, **settings)
+    model = ResSEUNet(guide_channels, width=4, reduction=2, head=head, shortcut=shortcut)
     image = draw(shape, 1)
     guide = (draw((2, 1, 2, guide_channels), 2),) if guide_channels else ()
+    net = torch_nets.twin(model, image.shape, *(one.shape for one in guide))
     torch_nets.assert_same_inference(model, net, image, guide)
     torch_nets.assert_same_step(model, net, image, guide)
 

@@ -115,13 +115,12 @@ def test_unet_density_sums_to_one_and_is_near_in_bfloat16(tiny, image):
 @pytest.mark.torch
 def test_unet_is_torchs():
     """With the other head: tests/models/test_res_se_unet.py."""
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     from tests.models import torch_nets
 
-    torch.manual_seed(0)
-    net = torch_nets.randomize(torch_nets.UNet(4))
     model = UNet(width=4)
     image = jnp.asarray(np.random.default_rng(2).normal(size=(4, 16, 32, 1)), jnp.float32)
+    net = torch_nets.twin(model, image.shape)
     torch_nets.assert_same_inference(model, net, image)
     torch_nets.assert_same_step(model, net, image)
 
