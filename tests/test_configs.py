@@ -9,6 +9,7 @@ import pytest
 from gazax import config as config_lib
 from gazax.experiment import parts
 from gazax.experiment.check import RANGES, check
+from gazax.experiment.method import build_method
 from gazax.experiment.sweep_plan import make_plan
 from gazax.main import default_workdir
 from gazax.train import loop, optim, sharding
@@ -24,7 +25,11 @@ ARGUMENTS = {
     "gazat_vit": PRETRAINING,
     "gazat_resnet": (*PRETRAINING[1:4], "data=reflacx"),
     "gazat_transfer": ("smoke", "model=resnet,smoke"),
-    "simclr": ("smoke", "study", "data=reflacx"),
+    "simclr": ("smoke", "study", "data=reflacx", "backbone=resnet,views=published,smoke"),
+    **dict.fromkeys(("byol", "moco", "moco_v3", "simsiam"), ("smoke", "data=reflacx")),
+    "mcgip": ("smoke", "on=moco,measure=tima,smoke"),
+    "focus_contrast": ("smoke", "on=byol,smoke"),
+    **dict.fromkeys(("random_attention", "supervised"), ("smoke",)),
     "finetune_classification": ("", "model=resnet"),
     "finetune_segmentation": ("decoder=linear", "model=resnet,smoke"),
     "linear_probe": ("", "model=resnet"),
@@ -60,7 +65,7 @@ def test_config_resolves_and_its_state_has_shapes(file, arg):
         spec = config_lib.batch_spec(config)
         height, width = config.data.size
         assert spec["image"].shape == (config.train.batch_size, height, width, 1)
-        method = parts.build_method(config)
+        method = build_method(config)
         tx = optim.adamw(lambda step: 1e-3, weight_decay=0.1, clip_norm=1.0)
         start = loop.make_start(method, tx, spec, mesh=sharding.make_mesh(), seed=0)
         assert all(leaf.size for leaf in jax.tree.leaves(start.described.params))
@@ -166,6 +171,7 @@ def test_reflacx_is_the_proposals_recipe():
         "num_layers": 2,
         "hidden_dim": 0,
         "out_dim": 256,
+        "norm": "none",
     }
     assert config.views.standard.to_dict() == {
         "crop": (0.8, 1.0),
@@ -250,5 +256,14 @@ def test_the_config_of_an_earlier_version_gets_what_that_version_did(tmp_path):
     source = config_lib.load(f"{ROOT / 'configs/gazat_vit.py'}:smoke")
     old = source.to_dict()
     del old["data"]["protocol"], old["optim"]["schedule"], old["train"]["cache_frozen"]
+    (tmp_path / "config.json").write_text(json.dumps({"config": old}))
+    assert config_lib.of_run(str(tmp_path)).to_dict() == source.to_dict()
+
+
+def test_a_simclr_of_an_earlier_version_has_its_own_views_and_no_partners(tmp_path):
+    source = config_lib.load(f"{ROOT / 'configs/baselines/simclr.py'}:smoke")
+    old = source.to_dict()
+    del old["views"]["maker"], old["method"]["partners"], old["method"]["projector"]["norm"]
+    del old["optim"]["name"]
     (tmp_path / "config.json").write_text(json.dumps({"config": old}))
     assert config_lib.of_run(str(tmp_path)).to_dict() == source.to_dict()

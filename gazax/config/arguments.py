@@ -10,7 +10,7 @@ from typing import Any
 from etils import epath
 from ml_collections import ConfigDict
 
-from gazax.typing import Batch, InputError
+from gazax.typing import SCANPATH_COLUMNS, Batch, InputError
 from gazax.typing import batch_spec as _batch_spec
 
 
@@ -79,7 +79,15 @@ def batch_spec(config: ConfigDict) -> Batch:
         max_readers=data.max_readers,
         max_boxes=data.max_boxes,
         masks=data.masks,
+        scanpath=_scanpath(config),
     )
+
+
+def _scanpath(config: ConfigDict) -> tuple[int, int] | None:
+    """Steps and columns of a scanpath, where some are compared; 0 steps until the data is read."""
+    partners = config.method.get("partners") or {}
+    columns = SCANPATH_COLUMNS.get(partners.get("measure", ""))
+    return None if columns is None else (partners["length"], columns)
 
 
 def flatten(tree: Mapping[str, Any] | ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -131,7 +139,7 @@ def of_run(folder: str) -> ConfigDict:
       InputError: no run lies there, or one of several stages.
     """
     workdir = epath.Path(folder).expanduser()
-    if workdir.suffix == ".safetensors":
+    if workdir.suffix == ".safetensors" or (workdir / "model.safetensors").exists():
         raise InputError(
             f"'{folder}' has weights and no model: leave the argument init_from out, say which "
             f"model, and give --config.init_from.path={folder}."
@@ -154,20 +162,44 @@ def of_run(folder: str) -> ConfigDict:
     return ConfigDict(_with_tuples(with_later_keys(found)))
 
 
-LATER_KEYS = {
+LATER_KEYS: dict[str, Any] = {
     "data": {"protocol": "strict", "balanced": False},
-    "optim": {"schedule": "cosine"},
+    "init_from": {"allow_pickle": False},
+    "optim": {"name": "adamw", "schedule": "cosine"},
     "train": {"cache_frozen": False},
 }
 """Keys that configs of earlier versions lack, and what those did."""
+_PROJECTOR: dict[str, Any] = {"method": {"projector": {"norm": "none"}}}
+LATER_KEYS_OF: dict[str, dict[str, Any]] = {
+    "gazat": _PROJECTOR,
+    "simclr": {
+        "views": {"maker": "augmented"},
+        "method": {
+            **_PROJECTOR["method"],
+            "partners": {"measure": "", "threshold": 0.9, "keep": 1.0, "length": 0},
+        },
+    },
+}
+"""Likewise of one method."""
 
 
 def with_later_keys(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """A run's config as this version writes it; that of a run of several stages as it is."""
     if "stages" in config:
         return config
-    filled = {block: {**new, **config.get(block, {})} for block, new in LATER_KEYS.items()}
-    return {**config, **filled}
+    method = config.get("method", {}).get("name", "")
+    return _filled(_filled(config, LATER_KEYS), LATER_KEYS_OF.get(method, {}))
+
+
+def _filled(config: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """The config, and what it lacks of ``later``, block by block."""
+    found = dict(config)
+    for key, value in later.items():
+        if isinstance(value, Mapping):
+            found[key] = _filled(found.get(key, {}), value)
+        else:
+            found.setdefault(key, value)
+    return found
 
 
 def _with_tuples(tree: Any) -> Any:

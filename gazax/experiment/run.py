@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grain
 import jax
 import numpy as np
 from clu.parameter_overview import count_parameters
@@ -14,6 +15,7 @@ from ml_collections import ConfigDict
 from gazax import config as config_lib
 from gazax.data import pipeline
 from gazax.data.frozen_features import FrozenFeatures
+from gazax.data.predicted_gaze import PredictedGaze
 from gazax.data.records import Records
 from gazax.eval.encode import Split, load_split
 from gazax.eval.finetune import ClassificationEvaluation
@@ -27,7 +29,10 @@ from gazax.eval.segmentation import SegmentationEvaluation
 from gazax.experiment import parts
 from gazax.experiment.check import check
 from gazax.experiment.frozen import compute_frozen
-from gazax.export.torchvision import from_torchvision
+from gazax.experiment.method import build_method
+from gazax.experiment.predicted_gaze import GazePredictor, find_predictor, predict_gaze
+from gazax.experiment.scanpaths import describe_scanpaths
+from gazax.export import foreign
 from gazax.methods import Method
 from gazax.methods.base import Params, State
 from gazax.train import init_from, loop, sharding, workdir
@@ -97,22 +102,19 @@ class Run:
         self._suite = suite
         self._missing: InputError | None = None
         self.source = self._load_source(source) if isinstance(source, str) else source
-        self._check_protocol()
+        self._check_protocol("config.init_from", self.source)
         self.records: Records = parts.prepare(config)
         parts.resolve(config, self.records)
-        self.method: Method = parts.build_method(config)
+        self.method: Method = build_method(config)
+        self._unpredicted: InputError | None = None
+        self._predictor = self._find_predictor()
         self._schedule, self._tx = parts.build_optimizer(config, self.method.backbone)
         self._sizes = parts.sizes(config)
+        self._scanpaths = describe_scanpaths(config, self.records)
         # Refuses readers that nobody knows and images that hold more than a batch does.
-        self._examples = pipeline.train_examples(
-            self.records.source("train"),
-            seed=config.seed,
-            gaze=parts.gaze_settings(config),
-            sigma_fraction=config.data.sigma_fraction,
-            balanced=config.data.balanced,
-            **self._sizes,
-        )
+        self._examples = self._make_examples()
         self._frozen: FrozenFeatures | None = None  # until `train` wants them
+        self._predicted: PredictedGaze | None = None  # likewise
 
     def rehearse(self) -> Source:
         """Checks what only shapes tell; returns what it will hand on, its weights as zeros."""
@@ -146,8 +148,8 @@ class Run:
 
     def start(self) -> None:
         """Makes the workdir this run's, keeps others out of it, and says what begins."""
-        if self._missing:
-            raise self._missing
+        for gone in filter(None, (self._missing, self._unpredicted)):
+            raise gone
         described = self._start.described
         workdir.claim(self.folder, *self._identity)
         workdir.lock(self.folder)
@@ -160,13 +162,21 @@ class Run:
             flush=True,
         )
         if self.source is not None:
-            left = init_from.left_behind(self.source, parts.init_scopes(self.config))
-            behind = f", without its {', '.join(left)}" if left else ""
-            print(f"weights from {self.source.name}{behind}", flush=True)
+            print(
+                init_from.describe(
+                    described.params, described.method_state, self.source, **self._init_from
+                ),
+                flush=True,
+            )
 
     def train(self, preemption: Preemption) -> loop.Outcome:
         """Trains from wherever the workdir is to the end, or until it is interrupted."""
         train = self.config.train
+        if self._predictor is not None:
+            found = predict_gaze(self.config, self.records, self._predictor, mesh=self.mesh)
+            print(f"gaze predicted by {self._predictor.source.name}: {found}", flush=True)
+            self._examples = self._make_examples(found)
+            self._predicted = found
         if train.cache_frozen:
             self._frozen = compute_frozen(self)
             self._examples = self._examples.map(self._frozen.attach)
@@ -232,6 +242,8 @@ class Run:
             "numbers": report.numbers,
             "table": f"{title}\n{report.table}",
         }
+        if self._predicted is not None:
+            summary["predicted_gaze"] = {"correlation": self._predicted.correlation}
         save_overlays(
             self.folder / "images",
             test,
@@ -305,15 +317,15 @@ class Run:
         first = self._start.fresh()
         return first.params, first.method_state
 
-    def _check_protocol(self) -> None:
+    def _check_protocol(self, key: str, source: Source | None) -> None:
         """Refuses weights that may have been trained on this run's test images."""
-        if self.source is None:
+        if source is None:
             return
-        there, data = self.source.config.get("data", {}), self.config.data
+        there, data = source.config.get("data", {}), self.config.data
         protocol = there.get("protocol", "strict")
         if there.get("name") == data.name and protocol != data.protocol:
             raise InputError(
-                f"config.init_from: {self.source.name} was trained under the protocol "
+                f"{key}: {source.name} was trained under the protocol "
                 f"'{protocol}', and this run is under '{data.protocol}': what one trains on, the "
                 f"other tests. Take config.data.protocol={protocol}."
             )
@@ -324,7 +336,10 @@ class Run:
             return None
         try:
             return load_source(
-                path, which=which, read_foreign=lambda arrays: from_torchvision(arrays)[1:]
+                path,
+                which=which,
+                read_foreign=foreign.read,
+                allow_pickle=self.config.init_from.allow_pickle,
             )
         except InputError as error:
             if not workdir.read_summary(self.folder):
@@ -332,24 +347,62 @@ class Run:
             self._missing = error  # a finished run can be shown without them
             return None
 
+    def _find_predictor(self) -> GazePredictor | None:
+        path = parts.gaze_settings(self.config).predictor
+        if not path:
+            return None
+        try:
+            found = find_predictor(path)
+        except InputError as error:
+            if not workdir.read_summary(self.folder):
+                raise
+            self._unpredicted = error  # a finished run can be shown without it
+            return None
+        self._check_protocol("config.data.gaze", found.source)
+        return found
+
+    def _make_examples(self, predicted: PredictedGaze | None = None) -> grain.MapDataset:
+        """The training stream; without the predicted gaze that it is to have only its checks."""
+        return pipeline.train_examples(
+            self.records.source("train"),
+            seed=self.config.seed,
+            gaze=parts.gaze_settings(self.config),
+            predicted=predicted,
+            scanpaths=self._scanpaths,
+            sigma_fraction=self.config.data.sigma_fraction,
+            balanced=self.config.data.balanced,
+            **self._sizes,
+        )
+
     @property
-    def _identity(self) -> tuple[dict[str, Any], str, str | None]:
-        """What makes this run another one: its config, its data, the weights it begins with."""
+    def _identity(self) -> tuple[dict[str, Any], str, str | None, str | None]:
+        """What makes this run another one.
+
+        Its config, its data, the weights it begins with and those that predict its gaze.
+        """
         weights = self.source.identity if self.source else None
         if self.source is None and self.config.init_from.path:
             weights = workdir.read_config(self.folder)["weights_fingerprint"]
-        return self.config.to_dict(), self.records.content_hash, weights
+        predicts = self._predictor.source.identity if self._predictor else None
+        if self._unpredicted:
+            predicts = workdir.read_config(self.folder).get("gaze_fingerprint")
+        return self.config.to_dict(), self.records.content_hash, weights, predicts
+
+    @property
+    def _init_from(self) -> dict[str, Any]:
+        """Which weights of the source go where."""
+        return {
+            "scopes": parts.init_scopes(self.config),
+            "fresh": self.config.init_from.fresh,
+            "size": tuple(self.config.data.size),
+        }
 
     @functools.cached_property
     def _start(self) -> loop.Start:
-        settings = self.config.init_from
         initialise = None
         if self.source is not None:
             initialise = functools.partial(
-                init_from.initialise,
-                source=self.source,
-                scopes=parts.init_scopes(self.config),
-                fresh=settings.fresh,
+                init_from.initialise, source=self.source, **self._init_from
             )
         return loop.make_start(
             self.method,

@@ -4,28 +4,45 @@ Strict: of the scopes that are loaded, every parameter and every statistic must 
 shape; a scope that is not loaded must be listed as fresh. Names are those of the arrays with the
 scope in the middle: ``params/backbone/pos_embed``, ``state/backbone/bn1/mean``.
 
-One shape may differ: a stem of another system's file that takes colours becomes one for grey
-images, where the run's takes these (see `Source.colour_stem`).
+Two shapes may differ, of another system's file only (`Source.foreign`): a stem for colours becomes
+one for grey images and the other way round, and a ViT's positions are resampled for another image
+size (`gazax.train.fit`). `describe` says so.
 """
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from flax.traverse_util import empty_node, flatten_dict, unflatten_dict
 
 from gazax.methods.backbone import SCOPE
 from gazax.methods.base import Params, State
+from gazax.methods.queue import QUEUE
+from gazax.train.fit import COLOURS, fit_channels, resample_positions
 from gazax.train.source import PARTS, Source
-from gazax.typing import InputError
+from gazax.typing import InputError, Size
 
 SHOWN = 10
 """Arrays that a message names before it only counts."""
+_FEW = 3
+"""The same of a line on arrays that are in order."""
+
+_Path = tuple[str, ...]
 
 
-def left_behind(source: Source, scopes: Mapping[str, str] | None) -> tuple[str, ...]:
-    """The source's scopes that a map does not name; none without a map."""
-    return tuple(scope for scope in source.scopes if scopes and scope not in scopes)
+class _Plan(NamedTuple):
+    """What becomes of each array."""
+
+    target: dict[_Path, Any]
+    """The run's own, by path."""
+    loaded: dict[_Path, np.ndarray]
+    """The source's that take their place, of the source's dtypes."""
+    fitted: dict[_Path, str]
+    """What was changed to fit, in words."""
+    left: dict[str, list[str]]
+    """Names of arrays of the source that are not loaded, by its scopes."""
 
 
 def initialise(
@@ -35,6 +52,7 @@ def initialise(
     *,
     scopes: Mapping[str, str] | None = None,
     fresh: Sequence[str] = (),
+    size: Size | None = None,
 ) -> tuple[Params, State]:
     """``params`` and ``state`` with what the source has in their place.
 
@@ -44,53 +62,138 @@ def initialise(
       scopes: the source's scope -> the run's scope. None or empty: the same names, all of the
         source's but those that are fresh.
       fresh: the run's scopes that keep what they have.
+      size: (h, w) of the run's images, px: a foreign ViT's positions are resampled for it. None:
+        they must fit.
 
     Returns:
       New trees; host arrays of the run's dtypes where they were loaded, the leaves that were given
-      elsewhere. A scope's statistics go with its parameters. A stem for colours becomes one for
-      grey images, see `Source.colour_stem`.
+      elsewhere. A scope's statistics go with its parameters.
 
     Raises:
       InputError: a scope is unknown, neither loaded nor fresh, or both; an array has no partner,
         or one of another shape; an array that is loaded holds NaN or infinity.
     """
+    plan = _plan(params, state, source, scopes, fresh, size)
+    for path, array in plan.loaded.items():
+        if not np.isfinite(array).all():
+            mend = (
+                "take a file without"
+                if source.foreign
+                else "take an earlier checkpoint of it (checkpoints/<step>), or another source"
+            )
+            raise InputError(f"'{'/'.join(path)}' of {source.name} holds NaN or infinity; {mend}.")
+    # Copies: what is made of them may be donated, and the source is used again.
+    loaded = {path: np.array(array, plan.target[path].dtype) for path, array in plan.loaded.items()}
+    tree = unflatten_dict(plan.target | loaded)
+    return tree.get("params", {}), tree.get("state", {})
+
+
+def describe(
+    params: Params,
+    state: State,
+    source: Source,
+    *,
+    scopes: Mapping[str, str] | None = None,
+    fresh: Sequence[str] = (),
+    size: Size | None = None,
+) -> str:
+    """What `initialise` does with the same arguments, in lines: a scope of each kind has one.
+
+    Loaded, changed to fit, fresh, left behind, and entries of the file without a place.
+    """
+    plan = _plan(params, state, source, scopes, fresh, size)
+    loaded, kept = defaultdict(list), defaultdict(list)
+    for path, leaf in plan.target.items():
+        if leaf is not empty_node:
+            (loaded if path in plan.loaded else kept)[path[1]].append("/".join(path[2:]))
+    lines = [f"weights from {source.name}" + (f", {source.foreign}" if source.foreign else "")]
+    lines += [f"loaded: {scope}, {_counted(names)}" for scope, names in sorted(loaded.items())]
+    lines += [f"fitted: {'/'.join(path[1:])}, {how}" for path, how in sorted(plan.fitted.items())]
+    lines += [f"fresh: {scope}, {_counted(names)}" for scope, names in sorted(kept.items())]
+    lines += [f"without its {scope}, {_counted(names)}" for scope, names in plan.left.items()]
+    if source.ignored:
+        lines.append(f"ignored: {_counted(source.ignored)}")
+    return "\n  ".join(lines)
+
+
+def _counted(names: Sequence[str]) -> str:
+    shown = sorted(names)[:_FEW]
+    more = f" and {len(names) - _FEW:,} more" if len(names) > _FEW else ""
+    return f"{len(names):,} array{'s'[: len(names) != 1]} ({', '.join(shown)}{more})"
+
+
+def _plan(
+    params: Params,
+    state: State,
+    source: Source,
+    scopes: Mapping[str, str] | None,
+    fresh: Sequence[str],
+    size: Size | None,
+) -> _Plan:
+    """Every check that needs no numbers, and the arrays that fit."""
     mapping = _map_scopes({*params, *state}, source, scopes, fresh)
     target = _flatten(params, state)
-    found = {
-        (part, mapping[scope], *rest): array
-        for (part, scope, *rest), array in _flatten(source.params, source.state).items()
-        if scope in mapping and array is not empty_node
-    }
+    found, left = {}, defaultdict(list)
+    for (part, scope, *rest), array in _flatten(source.params, source.state).items():
+        if array is empty_node:
+            continue
+        if scope in mapping:
+            found[(part, mapping[scope], *rest)] = array
+        else:
+            left[scope].append("/".join(rest))
     wanted = {
         path: leaf
         for path, leaf in target.items()
         if path[1] in mapping.values() and leaf is not empty_node
     }
-    if source.colour_stem and SCOPE in mapping:
-        found |= _grey_stem(found, wanted, mapping[SCOPE])
+    fitted = {}
+    if source.foreign and SCOPE in mapping:
+        scope = mapping[SCOPE]
+        fitted |= _fit_stem(found, wanted, ("params", scope, *source.stem))
+        fitted |= _fit_positions(found, wanted, ("params", scope), source, size)
     _check_match(found, wanted, source)
-    for path, array in found.items():
-        if not np.isfinite(array).all():
-            raise InputError(
-                f"'{'/'.join(path)}' of {source.name} holds NaN or infinity; take an earlier "
-                "checkpoint of it (checkpoints/<step>), or another source."
-            )
-    # Copies: what is made of them may be donated, and the source is used again.
-    loaded = {path: np.array(array, wanted[path].dtype) for path, array in found.items()}
-    tree = unflatten_dict(target | loaded)
-    return tree.get("params", {}), tree.get("state", {})
+    return _Plan(target, found, fitted, dict(sorted(left.items())))
 
 
-def _grey_stem(found: Mapping, wanted: Mapping, scope: str) -> dict[tuple[str, ...], np.ndarray]:
-    """The stem's kernel with three input channels added up, by its path, if the run's has one."""
-    path = ("params", scope, "conv1", "kernel")
+def _fit_stem(found: dict[_Path, Any], wanted: Mapping, path: _Path) -> dict[_Path, str]:
+    """Puts the first kernel for the run's channels in its place; says so, by its path."""
     if path not in found or path not in wanted:
         return {}
-    kernel = found[path]
-    grey = (*kernel.shape[:2], 1, *kernel.shape[3:])
-    if kernel.shape[2:3] != (3,) or wanted[path].shape != grey:
+    have, want = found[path].shape, wanted[path].shape
+    if len(have) != 4 or have[:2] + have[3:] != want[:2] + want[3:]:
         return {}
-    return {path: kernel.sum(axis=2, keepdims=True, dtype=np.float32)}
+    if (have[2], want[2]) not in ((COLOURS, 1), (1, COLOURS)):
+        return {}
+    found[path] = fit_channels(found[path], want[2])
+    if want[2] == 1:
+        return {path: f"its {COLOURS} input channels added up to 1"}
+    return {path: f"a third of it for each of {COLOURS} input channels"}
+
+
+def _fit_positions(
+    found: dict[_Path, Any], wanted: Mapping, scope: _Path, source: Source, size: Size | None
+) -> dict[_Path, str]:
+    """Puts positions for the run's grid in their place; says so, by their path."""
+    path, kernel = (*scope, "pos_embed"), (*scope, "patch_embed", "kernel")
+    if size is None or not {path, kernel} <= found.keys() & wanted.keys():
+        return {}
+    patch, count = wanted[kernel].shape[:2], found[path].shape[1] - 1
+    new = _grid(size, patch)
+    if math.prod(new) != wanted[path].shape[1] - 1:
+        return {}
+    side = math.isqrt(count)
+    # a file that does not say what images it is for is for square ones
+    seen = source.config.get("data", {}).get("size", (side * patch[0], side * patch[1]))
+    old = _grid(seen, patch)
+    if old == new or math.prod(old) != count:
+        return {}
+    found[path] = resample_positions(found[path], old, new)
+    shown = [f"{high}x{wide}" for high, wide in (old, new)]
+    return {path: f"positions of {shown[0]} patches resampled to {shown[1]}, bicubic"}
+
+
+def _grid(size: Sequence[int], patch: Sequence[int]) -> Size:
+    return size[0] // patch[0], size[1] // patch[1]
 
 
 def _flatten(params: Params, state: State) -> dict[tuple[str, ...], Any]:
@@ -104,7 +207,13 @@ def _flatten(params: Params, state: State) -> dict[tuple[str, ...], Any]:
 def _map_scopes(
     targets: set[str], source: Source, scopes: Mapping[str, str] | None, fresh: Sequence[str]
 ) -> dict[str, str]:
-    """The source's scope -> the run's scope, after every check that needs no array."""
+    """The source's scope -> the run's scope, after every check that needs no array.
+
+    A queue of keys is never loaded: its images have other numbers in another data set, and its
+    keys are of a network that is about to change.
+    """
+    targets, known = targets - {QUEUE}, [scope for scope in source.scopes if scope != QUEUE]
+    fresh = set(fresh) - {QUEUE}
 
     def wrong(what: str) -> InputError:
         return InputError(
@@ -114,8 +223,8 @@ def _map_scopes(
 
     if unknown := set(fresh) - targets:
         raise wrong(f"the fresh scopes {_listed(unknown)} do not exist in this run")
-    mapping = dict(scopes or {scope: scope for scope in source.scopes if scope not in fresh})
-    if unknown := set(mapping) - set(source.scopes):
+    mapping = dict(scopes or {scope: scope for scope in known if scope not in fresh})
+    if unknown := set(mapping) - set(known):
         raise wrong(f"the source has no scopes {_listed(unknown)}")
     if unknown := set(mapping.values()) - targets:
         mend = "" if scopes else "; give a map of the scopes to load"
@@ -149,11 +258,18 @@ def _check_match(found: Mapping, wanted: Mapping, source: Source) -> None:
     if len(lines) > SHOWN:
         lines[SHOWN:] = [f"and {len(lines) - SHOWN} more"]
     positions = all(path[-1] == "pos_embed" for path in faults)
-    mend = (
-        "The positions are those of another image size or patch size; take the source's"
-        if positions
-        else "The architecture is another one; take the source's"
+    patches = any(
+        path[-2:] == ("patch_embed", "kernel")
+        and path in found
+        and path in wanted
+        and found[path].shape[:2] != wanted[path].shape[:2]
+        for path in faults
     )
+    mend = "The architecture is another one; take the source's"
+    if positions:
+        mend = "The positions are those of another image size or patch size; take the source's"
+    elif patches:
+        mend = "The patches are of another size, and these are not resampled; take the source's"
     sections = {"data": ("size",), "model": ()} if positions else {"model": ()}
     settings = [
         f"config.{section}.{key}={value!r}"
@@ -162,7 +278,8 @@ def _check_match(found: Mapping, wanted: Mapping, source: Source) -> None:
         if not keys or key in keys
     ]
     raise InputError(
-        f"init_from: {source.name} does not fit this run:\n  "
+        f"init_from: {source.name}{f', {source.foreign},' if source.foreign else ''} does not fit "
+        "this run:\n  "
         + "\n  ".join(lines)
         + f"\n{mend}{': ' if settings else ''}{', '.join(settings)}."
     )

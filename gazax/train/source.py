@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,30 +12,29 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from flax.traverse_util import unflatten_dict
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from gazax.config import choose
-from gazax.methods.backbone import SCOPE
 from gazax.methods.base import Params, State
 from gazax.train.checkpoint import MANIFEST, find_damage
 from gazax.train.logging import best_of, read_metrics
+from gazax.train.weight_files import PICKLES, read_pickle, read_safetensors
 from gazax.train.workdir import read_config, read_summary
 from gazax.typing import InputError
 
 PARTS = ("params", "state")
-TORCHS = (".pth", ".pt", ".bin")
-"""Endings of files in torch's own format."""
+EXPORTED = "model.safetensors"
+"""The weights of a folder that `gazax.export_torch` or timm wrote."""
 _RECIPE = (
     "ImageNet's weights are made into such a file where torchvision is installed, by "
     "safetensors.torch.save_file(torchvision.models.densenet201(weights='IMAGENET1K_V1')"
     ".state_dict(), 'densenet201.safetensors')."
 )
-ReadForeign = Callable[[dict[str, np.ndarray]], tuple[Params, Params]]
-"""Arrays by another system's keys -> one model's parameters, its head under `head`, and its batch
-statistics. An `InputError` of it says what is wrong with the keys."""
-
-_HEAD = "head"
+Foreign = tuple[str, Params, State, tuple[str, ...], tuple[str, ...]]
+"""What is in it, in words; parameters and statistics by scope; the path of the backbone's first
+kernel; entries of the file that have no place in a model."""
+ReadForeign = Callable[[dict[str, np.ndarray], Mapping[str, Any]], Foreign]
+"""Arrays by another system's keys, and the `config.json` of an export beside them or {}. An
+`InputError` of it says what is wrong with the keys."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +49,13 @@ class Source:
     """sha256 of the checkpoint's manifest, or of the file: other weights have another."""
     config: Mapping[str, Any]
     """Of the run that made them; empty for a file."""
-    colour_stem: bool = False
-    """Whether they are another system's, whose images have three channels where a run's have one.
-    Of ``params/backbone/conv1/kernel``, and of nothing else, `initialise` then adds up the input
-    channels where the run's kernel takes one: the same numbers as from the grey image, repeated."""
+    foreign: str = ""
+    """What another system's file holds, in words; '' = gazax's own. Two of its arrays may differ
+    from a run's, see `gazax.train.init_from`."""
+    stem: tuple[str, ...] = ()
+    """Path of the first kernel in a foreign file's scope `backbone`."""
+    ignored: tuple[str, ...] = ()
+    """Entries of a foreign file that have no place in a model."""
 
     @property
     def scopes(self) -> tuple[str, ...]:
@@ -61,33 +64,42 @@ class Source:
 
 
 def load_source(
-    path: epath.PathLike, *, which: str = "best", read_foreign: ReadForeign | None = None
+    path: epath.PathLike,
+    *,
+    which: str = "best",
+    read_foreign: ReadForeign | None = None,
+    allow_pickle: bool = False,
 ) -> Source:
     """Reads parameters and method state, after checking every byte.
 
     Args:
-      path: a workdir, one ``checkpoints/<step>`` of it, or a ``.safetensors`` file whose names are
+      path: a workdir, one ``checkpoints/<step>`` of it, a ``.safetensors`` file, or a folder that
+        has a `model.safetensors`, such as `gazax.export_torch` writes. gazax's own names in it are
         ``params/<scope>/...`` and ``state/<scope>/...``.
       which: of a workdir. ``best`` is its summary's `best_step`; where it has not ended, the best
         so far of what it monitors, among the checkpoints that are there, or the last of them where
         it monitors nothing. ``last`` is the last checkpoint.
-      read_foreign: reads a ``.safetensors`` file of which no name begins with ``params/`` or
-        ``state/``. Its model becomes the scopes `backbone` (parameters and statistics) and `head`
-        (where it has one). None: such a file is refused.
+      read_foreign: reads a file of which no name begins with ``params/`` or ``state/``. None: such
+        a file is refused.
+      allow_pickle: whether a file in torch's own format is read, see
+        `gazax.train.weight_files.read_pickle`.
 
     Raises:
-      InputError: it does not exist, is none of the three, holds no checkpoint, or is damaged.
+      InputError: it does not exist, is none of these, holds no checkpoint, is damaged, or is in
+        torch's format without ``allow_pickle``.
     """
     choose("init_from.which", which, ("best", "last"))
     path = epath.Path(path).expanduser()
     if not path.exists():
-        recipe = f" {_RECIPE}" if path.suffix in (".safetensors", *TORCHS) else ""
+        recipe = f" {_RECIPE}" if path.suffix in (".safetensors", *PICKLES) else ""
         raise InputError(
             f"init_from '{path}' does not exist; give a workdir, a checkpoints/<step> folder of "
             f"one, or a .safetensors file.{recipe}"
         )
+    if path.is_dir() and (path / EXPORTED).exists() and not (path / "checkpoints").exists():
+        path = path / EXPORTED
     if not path.is_dir():
-        return _from_file(path, read_foreign)
+        return _from_file(path, read_foreign, allow_pickle)
     if (path / MANIFEST).exists() or path.parent.name == "checkpoints":
         return _from_checkpoint(path, path.parent.parent)
     return _from_checkpoint(_choose_checkpoint(path, which), path)
@@ -154,27 +166,32 @@ def _from_checkpoint(folder: epath.Path, workdir: epath.Path) -> Source:
     )
 
 
-def _from_file(path: epath.Path, read_foreign: ReadForeign | None) -> Source:
+def _from_file(path: epath.Path, read_foreign: ReadForeign | None, allow_pickle: bool) -> Source:
     mend = "names in it must be params/<scope>/... and state/<scope>/..."
-    if path.suffix.lower() in TORCHS:
+    pickled = path.suffix.lower() in PICKLES
+    if pickled and not allow_pickle:
         made = str(path.with_suffix(".safetensors"))
         raise InputError(
-            f"init_from '{path}' is in torch's own format, which is not read here. Make a "
-            ".safetensors file of it where torch and safetensors are installed:\n"
+            f"init_from '{path}' is in torch's own format, a pickle, which can hold programs. Make "
+            "a .safetensors file of it where torch and safetensors are installed:\n"
             "  import safetensors.torch, torch\n"
             f"  safetensors.torch.save_file(torch.load({str(path)!r}, weights_only=True), {made!r})"
-            f"\n{_RECIPE}"
+            f"\n{_RECIPE} Or let torch's restricted unpickler read it (weights_only=True): "
+            "config.init_from.allow_pickle=True."
         )
-    if path.suffix != ".safetensors":
+    if not pickled and path.suffix != ".safetensors":
         raise InputError(f"init_from '{path}' is no folder and no .safetensors file.")
     content = path.read_bytes()
-    try:
-        arrays = load(content)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"init_from '{path}' cannot be read as safetensors: {error}.") from None
+    passed_over: tuple[str, ...] = ()
+    if pickled:
+        arrays, passed_over = read_pickle(path, content)
+    else:
+        arrays = read_safetensors(path, content)
     identity = hashlib.sha256(content).hexdigest()
+    del content
     if read_foreign and not any(name.split("/")[0] in PARTS for name in arrays):
-        return _from_foreign(arrays, read_foreign, name=str(path), identity=identity)
+        source = _from_foreign(arrays, read_foreign, path, identity)
+        return dataclasses.replace(source, ignored=source.ignored + passed_over)
     parts: dict[str, Any] = {part: {} for part in PARTS}
     folders = {str(parent) for name in arrays for parent in pathlib.PurePosixPath(name).parents}
     for name, array in arrays.items():
@@ -194,25 +211,50 @@ def _from_file(path: epath.Path, read_foreign: ReadForeign | None) -> Source:
 
 
 def _from_foreign(
-    arrays: dict[str, np.ndarray], read: ReadForeign, *, name: str, identity: str
+    arrays: dict[str, np.ndarray], read: ReadForeign, path: epath.Path, identity: str
 ) -> Source:
+    described = _export_of(path)
     try:
-        params, stats = read(arrays)
+        what, params, state, stem, ignored = read(arrays, described)
     except InputError as error:
         raise InputError(
-            f"init_from '{name}': {error}. Names of gazax would be params/<scope>/... and "
+            f"init_from '{path}': {error}. Names of gazax would be params/<scope>/... and "
             "state/<scope>/..."
         ) from None
-    head = {_HEAD: params[_HEAD]} if _HEAD in params else {}
-    backbone = {key: value for key, value in params.items() if key != _HEAD}
     return Source(
-        params={SCOPE: backbone} | head,
-        state={SCOPE: stats} if stats else {},
-        name=name,
+        params=params,
+        state=state,
+        name=str(path),
         identity=identity,
-        config={},
-        colour_stem=True,
+        config=_made_with(described),
+        foreign=what,
+        stem=stem,
+        ignored=ignored,
     )
+
+
+def _export_of(path: epath.Path) -> Mapping[str, Any]:
+    """The `config.json` that `gazax.export_torch` wrote beside a file; {} where there is none."""
+    beside = path.parent / "config.json"
+    if path.name != EXPORTED or not beside.exists():
+        return {}
+    try:
+        found = json.loads(beside.read_text())
+    except ValueError as error:
+        raise InputError(f"'{beside}', beside the weights, is no JSON: {error}.") from None
+    return found if isinstance(found, dict) and "layout" in found else {}
+
+
+def _made_with(described: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an export tells of the run's config."""
+    training, seen = described.get("training", {}), described.get("preprocessing", {})
+    data = {
+        "name": training.get("data"),
+        "protocol": training.get("protocol"),
+        "size": seen.get("size"),
+    }
+    known = {key: value for key, value in data.items() if value is not None}
+    return {"data": known} if known else {}
 
 
 def _config_of(workdir: epath.Path) -> Mapping[str, Any]:

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from gazax.export import foreign
 from gazax.export.inception_resnet_v2 import from_timm, to_timm
-from gazax.export.torchvision import from_torchvision
 from gazax.models.inception_blocks import BLOCK_17, MIXED_6A, Mixed, Residual
 from gazax.models.inception_resnet_v2 import InceptionResNetV2
 from gazax.typing import InputError
@@ -79,9 +79,12 @@ def test_blocks_of_the_three_stages_keep_their_stage_and_their_number(state_dict
 def test_it_is_told_by_its_keys_and_needs_no_counters_of_batches(state_dict):
     fewer = {k: v for k, v in state_dict.items() if not k.endswith("num_batches_tracked")}
     assert len(fewer) < len(state_dict)
-    architecture, *variables = from_torchvision(fewer)
-    assert architecture == "inception_resnet_v2"
-    jax.tree.map(np.testing.assert_array_equal, tuple(variables), from_timm(state_dict))
+    found = foreign.read(fewer, {})
+    assert found.what == "an Inception-ResNet-v2 by timm's keys"
+    assert found.ignored == ()
+    params = found.params["backbone"] | {"head": found.params["head"]}
+    variables = (params, found.state["backbone"])
+    jax.tree.map(np.testing.assert_array_equal, variables, from_timm(state_dict))
 
 
 @pytest.mark.parametrize(

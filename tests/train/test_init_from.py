@@ -3,22 +3,17 @@ import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from etils import epath
 from safetensors.numpy import save_file
 
-from gazax.export.torchvision import from_torchvision
-from gazax.models import build
-from gazax.models.densenet import DenseNet
+from gazax.export import foreign
 from gazax.train import init_from
 from gazax.train.checkpoint import write_manifest
 from gazax.train.source import Source, load_source
 from gazax.train.workdir import claim, write_json
 from gazax.typing import InputError
-from tests.export.conftest import resnet_image, run_torch, torchvision  # noqa: F401
-from tests.export.test_densenet import random_state_dict
 from tests.train import toys
 
 CONFIG = {
@@ -187,6 +182,18 @@ def test_a_file_that_is_something_else_is_refused(tmp_path, names, message):
         load_source(file)
 
 
+def test_names_of_gazax_are_read_as_such_though_foreign_ones_could_be(run, tmp_path):
+    found = load_source(run[0])
+    arrays = toys.flat({"params": found.params, "state": found.state})
+    save_file(arrays, tmp_path / "w.safetensors")
+    again = load_source(tmp_path / "w.safetensors", read_foreign=foreign.read)
+    equal((again.params, again.state), (found.params, found.state))
+    assert not again.foreign
+    save_file(arrays | {"layer1.0.x": np.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"'layer1\.0\.x' is not a name of gazax"):
+        load_source(tmp_path / "w.safetensors", read_foreign=foreign.read)
+
+
 # --- what goes where --------------------------------------------------------------------------
 
 
@@ -197,8 +204,24 @@ def test_a_map_takes_a_scope_with_its_statistics_and_leaves_the_rest(run, target
     )
     equal((params["backbone"], state), (found.params["backbone"], found.state))
     equal(params["head"], target[0]["head"])
-    assert init_from.left_behind(found, {"backbone": "backbone"}) == ("head",)
-    assert init_from.left_behind(found, None) == ()
+
+
+def test_what_is_loaded_left_fresh_and_left_behind_is_said(run, target):
+    found = load_source(run[0], which="last")
+    told = init_from.describe(*target, found, scopes={"backbone": "backbone"}, fresh=("head",))
+    assert told.splitlines() == [
+        f"weights from {run[0]}/checkpoints/6",
+        "  loaded: backbone, 10 arrays (bn1/bias, bn1/mean, bn1/scale and 7 more)",
+        "  fresh: head, 2 arrays (bias, kernel)",
+        "  without its head, 2 arrays (bias, kernel)",
+    ]
+    all_of_it = init_from.describe(*target, found).splitlines()
+    assert [line.split(",")[0] for line in all_of_it[1:]] == [
+        "  loaded: backbone",
+        "  loaded: head",
+    ]
+    # a scope of the same name that stays fresh is left behind as well
+    assert "without its head" in init_from.describe(*target, found, fresh=("head",))
 
 
 def test_a_scope_can_get_another_name(run, target):
@@ -311,160 +334,6 @@ def test_half_precision_becomes_the_runs_precision(target):
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
 
 
-# --- weights of another system ------------------------------------------------------------------
-
-
-def read_foreign(arrays):
-    return from_torchvision(arrays)[1:]
-
-
-def made_of(model, channels, **others):
-    """Params and state of a run whose backbone it is: shapes alone."""
-    spec = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, channels)))
-    return {"backbone": spec["params"], **others}, {"backbone": spec["batch_stats"]}
-
-
-@pytest.fixture
-def densenet_file(tmp_path):
-    """A DenseNet of torchvision's keys, of three classes, and its arrays."""
-    arrays = random_state_dict()
-    save_file(arrays, tmp_path / "net.safetensors")
-    return tmp_path / "net.safetensors", arrays
-
-
-NEW_HEAD = {"kernel": np.full((5, 7), 0.5), "bias": np.zeros(7)}
-
-
-def test_a_foreign_file_is_a_backbone_and_a_head(densenet_file):
-    file, arrays = densenet_file
-    found = load_source(file, read_foreign=read_foreign)
-    params, stats = read_foreign(arrays)
-    equal(found.params["head"], params.pop("head"))
-    equal((found.params["backbone"], found.state), (params, {"backbone": stats}))
-    assert found.scopes == ("backbone", "head")
-    assert found.name == str(file)
-    assert len(found.identity) == 64
-    headless = {key: value for key, value in arrays.items() if not key.startswith("classifier")}
-    save_file(headless, file)
-    assert load_source(file, read_foreign=read_foreign).scopes == ("backbone",)
-
-
-@pytest.mark.parametrize("scopes", [None, {"backbone": "backbone"}])
-def test_a_foreign_backbone_is_loaded_without_its_head(densenet_file, scopes):
-    file, _ = densenet_file
-    found = load_source(file, read_foreign=read_foreign)
-    target = made_of(DenseNet((1, 2, 1), 2, 4), 1, head=NEW_HEAD)
-    params, state = init_from.initialise(*target, found, scopes=scopes, fresh=("head",))
-    equal((params["backbone"], state), (found.params["backbone"], found.state))
-    assert params["head"] is not found.params["head"]
-    equal(params["head"], NEW_HEAD)
-
-
-def test_a_foreign_backbone_can_become_the_densenet(densenet_file):
-    file, _ = densenet_file
-    found = load_source(file, read_foreign=read_foreign)
-    mine, state = made_of(DenseNet((1, 2, 1), 2, 4), 1)
-    params, state = init_from.initialise(
-        {"densenet": mine["backbone"], "unet": NEW_HEAD},
-        {"densenet": state["backbone"]},
-        found,
-        scopes={"backbone": "densenet"},
-        fresh=("unet",),
-    )
-    equal(
-        (params["densenet"], state["densenet"]), (found.params["backbone"], *found.state.values())
-    )
-    equal(params["unet"], NEW_HEAD)
-
-
-def test_names_of_gazax_are_read_as_such_though_foreign_ones_could_be(run, tmp_path):
-    found = load_source(run[0])
-    arrays = toys.flat({"params": found.params, "state": found.state})
-    save_file(arrays, tmp_path / "w.safetensors")
-    again = load_source(tmp_path / "w.safetensors", read_foreign=read_foreign)
-    equal((again.params, again.state), (found.params, found.state))
-    assert not again.colour_stem
-    save_file(arrays | {"layer1.0.x": np.zeros(2)}, tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"'layer1\.0\.x' is not a name of gazax"):
-        load_source(tmp_path / "w.safetensors", read_foreign=read_foreign)
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (("blocks.0.weight",), r"w\.safetensors': .*found blocks\.0\.weight; known are densenet,"),
-        (
-            ("layer1.0.conv1.weight",),
-            r"w\.safetensors': .*the ResNet do not match; .*conv1\.weight",
-        ),
-    ],
-)
-def test_a_foreign_file_that_does_not_fit_is_named_with_why(tmp_path, names, message):
-    file = tmp_path / "w.safetensors"
-    save_file({name: np.zeros(2, np.float32) for name in names}, file)
-    with pytest.raises(InputError, match=f"(?s){message}.*would be params/<scope>/"):
-        load_source(file, read_foreign=read_foreign)
-
-
-def stems(channels, *, scope="backbone", name="conv1", dtype=np.float32):
-    kernel = np.arange(2 * 2 * channels * 4, dtype=dtype).reshape(2, 2, channels, 4)
-    return {scope: {name: {"kernel": kernel}}}
-
-
-def test_a_colour_stem_is_added_up_for_grey_images_and_otherwise_left():
-    theirs = stems(3, dtype=np.float16)
-    foreign = source(theirs, {}, colour_stem=True)
-    ((found, _), (same, _)) = (
-        init_from.initialise(stems(channels), {}, foreign) for channels in (1, 3)
-    )
-    kernel = theirs["backbone"]["conv1"]["kernel"]
-    expected = kernel[:, :, :1] + kernel[:, :, 1:2] + kernel[:, :, 2:]
-    np.testing.assert_array_equal(found["backbone"]["conv1"]["kernel"], expected)
-    equal(same, stems(3))
-    renamed, _ = init_from.initialise(
-        stems(1, scope="encoder"), {}, foreign, scopes={"backbone": "encoder"}
-    )
-    equal(renamed["encoder"], found["backbone"])
-
-
-@pytest.mark.parametrize(
-    ("changes", "colour_stem"),
-    [({}, False), ({"name": "conv2"}, True), ({"scope": "head"}, True)],
-)
-def test_no_other_kernel_is_added_up(changes, colour_stem):
-    foreign = source(stems(3, **changes), {}, colour_stem=colour_stem)
-    message = r"kernel: \(2, 2, 3, 4\) in the source, \(2, 2, 1, 4\) in this run"
-    with pytest.raises(InputError, match=message):
-        init_from.initialise(stems(1, **changes), {}, foreign)
-    two = source(stems(2), {}, colour_stem=True)
-    with pytest.raises(InputError, match=r"\(2, 2, 2, 4\) in the source"):
-        init_from.initialise(stems(1), {}, two)
-
-
-@pytest.mark.torch
-def test_a_grey_run_sees_what_torchvision_sees_of_the_repeated_image(torchvision, tmp_path):  # noqa: F811
-    import torch
-    from safetensors.torch import save_file as save_torch
-
-    torch.manual_seed(0)
-    resnet = torchvision.models.resnet
-    net = resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1], num_classes=5).eval()
-    save_torch(net.state_dict(), tmp_path / "net.safetensors")
-    found = load_source(tmp_path / "net.safetensors", read_foreign=read_foreign)
-    model = build("resnet10")
-    params, state = init_from.initialise(
-        *made_of(model, 1, head={"kernel": np.zeros((512, 5), np.float32), "bias": np.zeros(5)}),
-        found,
-    )
-    image = resnet_image(2, 64, 32, 1)
-    variables = {"params": params["backbone"], "batch_stats": state["backbone"]}
-    features, _ = jax.jit(model.apply)(variables, image)
-    logits = features @ params["head"]["kernel"] + params["head"]["bias"][None]
-    expected = run_torch(net, jnp.repeat(image, 3, axis=-1))
-    scale = np.abs(expected).max()
-    np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4 * scale)
-
-
 # --- a run that begins with them ---------------------------------------------------------------
 
 
@@ -532,3 +401,15 @@ def test_weights_of_a_rewritten_checkpoint_have_another_identity(copy):
     (copy / "checkpoints/6/data/metadata").write_text(json.dumps({"examples": 1}))
     write_manifest(copy / "checkpoints/6")
     assert load_source(copy, which="last").identity != before
+
+
+def test_a_queue_of_keys_is_never_loaded():
+    """Its images have other numbers in other data; another size of it is no fault either."""
+    params = {"backbone": {"kernel": np.zeros(2, np.float32)}}
+    own = {"queue": {"index": np.full(3, -1)}, "target": {"kernel": np.zeros(2, np.float32)}}
+    there = {"queue": {"index": np.arange(5)}, "target": {"kernel": np.ones(2, np.float32)}}
+    begun = source({"backbone": {"kernel": np.ones(2, np.float32)}}, there)
+    loaded, state = init_from.initialise(params, own, begun)
+    np.testing.assert_array_equal(loaded["backbone"]["kernel"], 1)
+    np.testing.assert_array_equal(state["target"]["kernel"], 1)
+    np.testing.assert_array_equal(state["queue"]["index"], -1)
