@@ -33,8 +33,6 @@ from gazax import config as config_lib
 from gazax.typing import InputError, RunError
 
 if TYPE_CHECKING:
-    from etils import epath
-
     from gazax.data.decode import Pixels
     from gazax.eval.predictions import ImageFile, Predictions
     from gazax.experiment.prediction import Found, Predictor
@@ -63,6 +61,7 @@ def main() -> None:
     from etils import epath
 
     from gazax.eval.predictions import Predictions, find_images
+    from gazax.experiment.workdirs import run_folder
 
     root = pathlib.Path(IMAGES.value).expanduser()
     out = pathlib.Path(OUT.value).expanduser()
@@ -71,7 +70,7 @@ def main() -> None:
             f"--out='{out}' lies in --images='{root}': what is written would be read as images the "
             "next time. Give a folder elsewhere."
         )
-    folder = _run_folder(epath.Path(WORKDIR.value).expanduser())
+    folder = run_folder(epath.Path(WORKDIR.value).expanduser(), STAGE.value)
     files = find_images(root)
     config = config_lib.of_run(str(folder))
     config.data.cache = ""  # the training data's may lie on another machine
@@ -101,33 +100,6 @@ def main() -> None:
     left_out = f", {len(faults)} left out, see above" if faults else ""
     print(f"\n{out}/: {len(names)} of {len(files)} images predicted{left_out}")
     _write_json(labels, rows, names, faults)
-
-
-def _run_folder(folder: "epath.Path") -> "epath.Path":
-    """The workdir of the run that predicts: the folder itself, or that of a stage."""
-    from gazax.train import stages
-    from gazax.train.workdir import read_config
-
-    names = []
-    if (folder / "config.json").exists():
-        names = list(read_config(folder)["config"].get("stages") or ())
-    if not names:
-        if STAGE.value:
-            raise InputError(
-                f"--stage={STAGE.value}: '{folder}' is no run of several stages; leave it out."
-            )
-        return folder
-    if STAGE.value:
-        config_lib.choose("--stage", STAGE.value, names)
-    name = STAGE.value or names[-1]
-    chosen = stages.stage_folder(folder, name)
-    if not (chosen / "config.json").exists():
-        begun = [
-            one for one in names if (stages.stage_folder(folder, one) / "checkpoints").exists()
-        ]
-        so_far = f", or take --stage={begun[-1]}" if begun else ""
-        raise InputError(f"stage '{name}' of '{folder}' has not begun. Let its run go on{so_far}.")
-    return chosen
 
 
 def _title(facts: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """The strict session that every test runs in: simulated devices, no silent rank promotion."""
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -26,6 +27,23 @@ import pytest
 from tests.runs import run
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+PARITY = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime")
+ABSENT = [name for name in PARITY if importlib.util.find_spec(name) is None]
+
+
+def pytest_sessionstart() -> None:
+    """Where CI is set, parity with PyTorch is tested and not skipped."""
+    if ABSENT and os.environ.get("CI"):
+        raise pytest.UsageError(f"CI tests against {', '.join(PARITY)}; absent: {ABSENT}")
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if ABSENT:
+        terminalreporter.write_line(
+            f"NOT TESTED: parity with PyTorch; absent: {', '.join(ABSENT)}", red=True
+        )
 
 
 def pytest_unconfigure() -> None:

@@ -15,7 +15,7 @@ from gazax import config as config_lib
 from gazax.data.datasets import DATASETS
 from gazax.data.decode import Pixels, Task
 from gazax.eval.encode import walk
-from gazax.experiment import parts
+from gazax.experiment.method import build_method
 from gazax.methods.base import Classifies, Params, PredictsSaliency, State
 from gazax.methods.segmentation import Segmentation
 from gazax.train import init_from, sharding
@@ -66,7 +66,7 @@ class Predictor:
         spec = config_lib.batch_spec(self._config)
         # Zeros and not NaN: what is no input of a prediction cannot spoil one either way.
         self._empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), spec)
-        self.method = parts.build_method(self._config)
+        self.method = build_method(self._config)
         if config.method.get("gaze_input", False):
             raise InputError(
                 f"workdir '{folder}' is of the model '{config.model.name}', which sees gaze beside "

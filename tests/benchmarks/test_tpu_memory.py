@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh
 
 from gazax import config as config_lib
 from gazax.experiment import parts
+from gazax.experiment.method import build_method
 from gazax.train.sharding import DATA, FSDP, batch_sharding
 from gazax.train.start import make_start
 from gazax.train.step import jit_step
@@ -52,7 +53,7 @@ def compile_step(
     )
     devices = np.array(topology.devices).reshape(1, 1)
     mesh = Mesh(devices, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
-    method = parts.build_method(config)
+    method = build_method(config)
     schedule, tx = parts.build_optimizer(config, method.backbone)
     batch = config_lib.batch_spec(config)
     state = make_start(method, tx, batch, mesh=mesh, seed=0).described

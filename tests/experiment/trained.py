@@ -4,7 +4,7 @@ import jax
 from etils import epath
 
 from gazax import config as config_lib
-from gazax.experiment import parts
+from gazax.experiment.method import build_method
 from gazax.train.checkpoint import Checkpoints
 from gazax.train.state import TrainState
 from gazax.train.workdir import claim, write_json
@@ -27,7 +27,7 @@ def make_config(spec=PROBE, *, size=(32, 32), labels=LABELS, task="multiclass"):
 
 def make_workdir(folder, config, *, seed=0):
     """A run of that config with random weights, as its checkpoint of step 7."""
-    method = parts.build_method(config)
+    method = build_method(config)
     spec = config_lib.batch_spec(config)
     batch = jax.tree.map(lambda leaf: jax.numpy.zeros(leaf.shape, leaf.dtype), spec)
     params, state = jax.jit(method.init)(jax.random.key(seed), batch)
