@@ -110,7 +110,7 @@ def write_stablehlo(
 
     Source: https://docs.jax.dev/en/latest/export/export.html; see `GUARANTEE`.
     """
-    inputs = flatten_dict(spec, sep=".")
+    inputs: dict[str, Any] = flatten_dict(spec, sep=".")
     weights = flatten_dict({"params": params, "state": state}, sep="/")
     function = _function(method, _specs(weights), _specs(inputs))
     used = _used(function, _specs(weights), _specs(inputs))

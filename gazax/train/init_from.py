@@ -213,7 +213,7 @@ def _map_scopes(
     keys are of a network that is about to change.
     """
     targets, known = targets - {QUEUE}, [scope for scope in source.scopes if scope != QUEUE]
-    fresh = set(fresh) - {QUEUE}
+    fresh = sorted({*fresh} - {QUEUE})
 
     def wrong(what: str) -> InputError:
         return InputError(
