@@ -13,7 +13,7 @@ import pytest
 
 from gazax import config as config_lib
 from gazax.data import phantom
-from gazax.experiment.parts import build_method
+from gazax.experiment.method import build_method
 from gazax.train import loop, optim, sharding
 from gazax.train.step import make_step
 from tests.batches import spec_of, tiny_batch

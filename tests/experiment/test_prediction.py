@@ -16,13 +16,14 @@ from gazax.data.decode import decode
 from gazax.data.sources.egd_cxr import read_egd_cxr
 from gazax.data.sources.reflacx import read_reflacx
 from gazax.data.sources.tables import Faults
-from gazax.experiment import parts
+from gazax.experiment import parts, prediction
 from gazax.experiment.prediction import Predictor
 from gazax.train.checkpoint import MANIFEST
 from gazax.typing import InputError
 from tests.data.folders import table, write_folder
 from tests.data.trees.egd_cxr import write_egd_cxr
 from tests.data.trees.reflacx import write_reflacx
+from tests.experiment import trained
 from tests.experiment.trained import LABELS, SEGMENTATION, STEP, make_config, make_workdir
 
 SIZES = ((30, 40), (50, 20), (32, 32), (7, 61), (90, 91))
@@ -149,7 +150,8 @@ class Brightness:
 
 def test_what_a_method_can_say_is_what_is_predicted(images, tmp_path, monkeypatch):
     """Saliency and classes, as the third stage of cooperative learning says both."""
-    monkeypatch.setattr(parts, "build_method", lambda config: Brightness())
+    for module in (prediction, trained):
+        monkeypatch.setattr(module, "build_method", lambda config: Brightness())
     one = predictor(make_workdir(tmp_path / "run", make_config()))
     assert one.kinds == ("probability", "saliency", "grad_cam")
     assert one.task == "multilabel"
@@ -176,7 +178,8 @@ class Drawn(Brightness):
 
 
 def test_a_prediction_does_not_depend_on_the_other_images(images, tmp_path, monkeypatch):
-    monkeypatch.setattr(parts, "build_method", lambda config: Drawn())
+    for module in (prediction, trained):
+        monkeypatch.setattr(module, "build_method", lambda config: Drawn())
     one = predictor(make_workdir(tmp_path / "run", make_config()))
     assert one.kinds == ("attention",)
     assert one.label_names == ()
@@ -228,7 +231,7 @@ def test_a_workdir_that_cannot_predict_says_why(classifier, tmp_path, wrong):
 
 
 def test_probabilities_alone_of_a_model_without_classes_are_refused(classifier, monkeypatch):
-    monkeypatch.setattr(parts, "build_method", lambda config: Drawn())
+    monkeypatch.setattr(prediction, "build_method", lambda config: Drawn())
     with pytest.raises(InputError, match="which has no head for classes.*Leave --nomaps out"):
         predictor(classifier, maps=False)
 
