@@ -47,7 +47,7 @@ def test_a_resnet_and_lars_do_too(env, tmp_path):
 
 
 COLLAPSED = pytest.mark.xfail(
-    reason="MoCo's loss stays at that of equal keys, ln(485): 19 images fill a queue of 512 rows",
+    reason="MoCo's loss does not fall again once 19 images have filled a queue of 512 rows",
     strict=True,
 )
 ON_REAL_GAZE = [
