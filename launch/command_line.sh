@@ -54,6 +54,16 @@ require_bucket() {
   esac
 }
 
+# require_one_line WORD...; what goes into a manifest.
+require_one_line() {
+  local word
+  for word in "$@"; do
+    case $word in
+      *[[:cntrl:]]*) fail 2 "$(quoted "$word") has a line break or another control character" ;;
+    esac
+  done
+}
+
 # require_gs NAME; a variable that may be empty, but is a bucket otherwise.
 require_gs() {
   case ${!1:-} in

@@ -13,9 +13,7 @@ set -euo pipefail
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 
 json() { # WORD; as a JSON string, which is YAML's too
-  local word=$1
-  case $word in *[[:cntrl:]]*) fail 2 "$(quoted "$word") has a line break or another control character" ;; esac
-  word=${word//\\/\\\\}
+  local word=${1//\\/\\\\}
   printf '"%s"' "${word//\"/\\\"}"
 }
 
@@ -65,6 +63,7 @@ require \
   'TPU_TOPOLOGY: chips, such as 4x4'
 require_bucket "$@"
 require_gs DATA
+require_one_line "$@" "$IMAGE" "$SERVICE_ACCOUNT" "$TPU_ACCELERATOR" "${NAMESPACE:-}" "${DATA:-}"
 [[ $JOB_NAME =~ ^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$ ]] ||
   fail 2 "JOB_NAME='$JOB_NAME': at most 40 small letters, digits and -, a letter first"
 [[ $TPU_TOPOLOGY =~ ^[0-9]+(x[0-9]+){1,2}$ ]] || fail 2 "TPU_TOPOLOGY='$TPU_TOPOLOGY' is not like 4x4"

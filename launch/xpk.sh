@@ -16,9 +16,7 @@ require \
   'IMAGE: of launch/Dockerfile with ACCELERATOR=tpu, in a registry' \
   'ACCELERATOR_TYPE: such as v5litepod-16'
 require_bucket "$@"
-for word in "$@"; do
-  case $word in *[[:cntrl:]]*) fail 2 "$(quoted "$word") has a line break or another control character" ;; esac
-done
+require_one_line "$@"  # xpk puts the command into a line of YAML
 
 options=()
 [ "${SPOT:-0}" = 0 ] || options+=(--spot)
