@@ -27,6 +27,8 @@ repository=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
 worker_script='bash gazax/code/launch/tpu_worker.sh' # ssh starts in the home folder
 poll=${POLL_SECONDS:-60}
 recreations=0
+errors=$(mktemp)
+trap 'rm -f "$errors"' EXIT
 silent_polls=10 # in a row without an answer of every worker, before `run` gives up
 
 configure() {
@@ -51,34 +53,42 @@ configure() {
   esac
 }
 
-# What gcloud is asked; never printed, and a request that is not there has no state.
-request_state() {
-  gcloud compute tpus queued-resources describe "$TPU_NAME" "${at[@]}" \
-    --format='value(state.state)' 2>/dev/null || echo ABSENT
+# describe KIND FIELD; ABSENT, or UNKNOWN where gcloud itself failed: a laptop without a network must
+# not take a slice for lost.
+describe() {
+  local value
+  if value=$(gcloud compute tpus "$1" describe "$TPU_NAME" "${at[@]}" --format="value($2)" \
+    2>"$errors"); then
+    printf '%s\n' "$value"
+  elif grep -q NOT_FOUND "$errors"; then
+    echo ABSENT
+  else
+    echo UNKNOWN
+  fi
 }
 
-slice_state() {
-  gcloud compute tpus tpu-vm describe "$TPU_NAME" "${at[@]}" --format='value(state)' 2>/dev/null ||
-    echo ABSENT
-}
+request_state() { describe queued-resources state.state; }
+slice_state() { describe tpu-vm state; }
 
 worker_count() {
   gcloud compute tpus tpu-vm describe "$TPU_NAME" "${at[@]}" \
     --flatten='networkEndpoints[]' --format='value(networkEndpoints.ipAddress)' | grep -c .
 }
 
-# there | waiting | lost (spot: taken away) | failed | absent
+# there | waiting | lost (spot: taken away) | failed | absent | unknown
 standing() {
   case $(request_state) in
     ACTIVE)
       case $(slice_state) in
         PREEMPTED | TERMINATED | STOPPED | DELETING | ABSENT) echo lost ;;
+        UNKNOWN) echo unknown ;;
         *) echo there ;;
       esac
       ;;
     SUSPENDING | SUSPENDED | DELETING) echo lost ;;
     FAILED) echo failed ;;
     ABSENT) echo absent ;;
+    UNKNOWN) echo unknown ;;
     *) echo waiting ;; # CREATING, ACCEPTED, WAITING_FOR_RESOURCES, PROVISIONING
   esac
 }
@@ -101,7 +111,9 @@ wait_until_there() {
   while :; do
     case $(standing) in
       there) return ;;
-      waiting) say "waiting for $TPU_NAME ($(request_state)); Ctrl-C ends the waiting only" ;;
+      waiting | unknown)
+        say "waiting for $TPU_NAME ($(request_state)); Ctrl-C ends the waiting only"
+        ;;
       lost) return 1 ;;
       failed) fail 1 "$TPU_NAME cannot be had: gcloud compute tpus queued-resources describe" ;;
       absent) fail 1 "$TPU_NAME is not there any more: somebody has deleted the request" ;;
@@ -119,8 +131,14 @@ setup() {
     say "changes that are not committed stay here: the workers get $(git -C "$repository" rev-parse --short HEAD)"
   archive=$(mktemp -d)/gazax.tar.gz
   run git -C "$repository" archive --format=tar.gz --output="$archive" HEAD || return
-  run gcloud compute tpus tpu-vm scp "$archive" "$TPU_NAME:gazax.tar.gz" "${at[@]}" --worker=all ||
-    return
+  # Machines that have just started may refuse a connection for a while.
+  local tries=5
+  until run gcloud compute tpus tpu-vm scp "$archive" "$TPU_NAME:gazax.tar.gz" "${at[@]}" \
+    --worker=all; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] || return 1
+    sleep "$poll"
+  done
   rm -rf "${archive%/*}"
   # The new code looks first whether a run of the old is under way.
   on_workers all "set -e; rm -rf gazax/new; mkdir -p gazax/new; tar -xzf gazax.tar.gz -C gazax/new; \
@@ -143,22 +161,32 @@ recreate() { # ARGS...
   while [ "$recreations" -lt "$max_recreations" ]; do
     recreations=$((recreations + 1))
     say "$TPU_NAME was taken away; creating it again ($recreations of $max_recreations)"
-    if delete && create && setup && start "$@"; then
+    if { [ "$(standing)" = absent ] || delete; } && create && setup && start "$@"; then
       return
     fi
-    [ "$(standing)" = lost ] || fail 1 "$TPU_NAME could not be set up again; see above"
+    case $(standing) in
+      lost | absent | unknown) sleep "$poll" ;;
+      *) fail 1 "$TPU_NAME could not be set up again; see above" ;;
+    esac
   done
   fail 75 "$TPU_NAME was taken away, and MAX_RECREATIONS=$max_recreations are used up: create, setup
   and the same run go on"
 }
 
-# every_worker STATE...; whether the lines have no other state.
+# every_worker REGEX, any_worker REGEX; of the lines in `states`.
 every_worker() {
-  ! printf '%s\n' "$states" | cut -d' ' -f3- | grep -vqxE "$1"
+  local state
+  while read -r _ _ state; do
+    [[ $state =~ ^($1)$ ]] || return 1
+  done <<<"$states"
 }
 
 any_worker() {
-  printf '%s\n' "$states" | cut -d' ' -f3- | grep -qxE "$1"
+  local state
+  while read -r _ _ state; do
+    [[ ! $state =~ ^($1)$ ]] || return 0
+  done <<<"$states"
+  return 1
 }
 
 watch() { # ARGS...
@@ -230,6 +258,7 @@ run_on_pod() { # ARGS...
     waiting) fail 2 "$TPU_NAME is not there yet ($(request_state)): wait with tpu_pod.sh create" ;;
     lost) recreate "$@" ;;
     failed) fail 1 "$TPU_NAME cannot be had: gcloud compute tpus queued-resources describe" ;;
+    unknown) fail 1 "gcloud: $(cat "$errors")" ;;
   esac
   watch "$@"
 }

@@ -45,8 +45,11 @@ gcloud() {
     'queued-resources delete') rm -rf "$folder/workers" ;;
     'queued-resources describe')
       answer request ACTIVE
-      echo "$reply"
-      [ "$reply" != ABSENT ]
+      case $reply in
+        ABSENT) echo "NOT_FOUND: no such resource" >&2 && return 1 ;;
+        BROKEN) echo "no network" >&2 && return 1 ;;
+        *) echo "$reply" ;;
+      esac
       ;;
     'tpu-vm describe')
       case "$*" in
@@ -58,6 +61,8 @@ gcloud() {
       esac
       ;;
     'tpu-vm scp')
+      answer scp works
+      [ "$reply" = works ] || return 255
       for word in 0 1; do cp "$5" "$folder/workers/$word/${6#*:}"; done
       ;;
     'tpu-vm ssh')

@@ -149,6 +149,26 @@ def test_it_is_made_again_so_often_and_no_more(pod):
     assert "MAX_RECREATIONS=2" in found.stderr
 
 
+def test_a_laptop_without_a_network_does_not_take_a_slice_for_lost(pod):
+    pod.answers("codes", "wait", 0)
+    pod.answers("request", "ACTIVE", "BROKEN", "ACTIVE", "BROKEN")
+    env = {**pod.env, **SLICE}
+    process = subprocess.Popen(
+        pod.command("tpu_pod.sh", "run", *ARGS), env=env, stderr=subprocess.DEVNULL
+    )
+    wait_for(lambda: sum("queued-resources" in words for words in pod.words("gcloud")) > 7)
+    pod.answers("request", "ABSENT")
+    assert process.wait(timeout=20) == 1
+    assert verbs(pod) == ["create", "scp"]
+
+
+def test_setup_waits_for_machines_that_have_just_started(pod):
+    pod.answers("scp", "refused", "refused", "works")
+    assert pod.pod("setup").returncode == 0
+    pod.answers("scp", "refused")
+    assert pod.pod("setup").returncode != 0
+
+
 def test_a_worker_that_went_without_a_word_is_started_again(pod):
     pod.answers("codes-w-0", "lost", 0)
     pod.answers("codes-w-1", 1, 0)  # it lost its peer
