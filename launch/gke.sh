@@ -66,13 +66,14 @@ require_gs DATA
 require_one_line "$@" "$IMAGE" "$SERVICE_ACCOUNT" "$TPU_ACCELERATOR" "${NAMESPACE:-}" "${DATA:-}"
 [[ $JOB_NAME =~ ^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$ ]] ||
   fail 2 "JOB_NAME='$JOB_NAME': at most 40 small letters, digits and -, a letter first"
-[[ $TPU_TOPOLOGY =~ ^[0-9]+(x[0-9]+){1,2}$ ]] || fail 2 "TPU_TOPOLOGY='$TPU_TOPOLOGY' is not like 4x4"
+[[ $TPU_TOPOLOGY =~ ^[0-9]+(x[0-9]+){1,2}$ ]] ||
+  fail 2 "TPU_TOPOLOGY='$TPU_TOPOLOGY' is not like 4x4"
 chips_per_host=${CHIPS_PER_HOST:-4}
 [[ $chips_per_host =~ ^[1-9][0-9]*$ ]] || fail 2 "CHIPS_PER_HOST='$chips_per_host' is not a number"
 [[ ${MAX_RELAUNCHES:=20} =~ ^[0-9]+$ ]] || fail 2 "MAX_RELAUNCHES='$MAX_RELAUNCHES' is not a number"
 chips=$((${TPU_TOPOLOGY//x/*}))
 [ "$chips" -gt 0 ] && [ $((chips % chips_per_host)) = 0 ] ||
-  fail 2 "TPU_TOPOLOGY=$TPU_TOPOLOGY has $chips chips, not a multiple of CHIPS_PER_HOST=$chips_per_host"
+  fail 2 "TPU_TOPOLOGY=$TPU_TOPOLOGY: $chips chips, no multiple of CHIPS_PER_HOST=$chips_per_host"
 
 bucket=${DATA:-}
 bucket=${bucket#gs://}
@@ -90,7 +91,8 @@ jobset=$(fill "$here/gke_jobset.yaml" \
   TPU_ACCELERATOR="$(json "$TPU_ACCELERATOR")" TPU_TOPOLOGY="$(json "$TPU_TOPOLOGY")" \
   CHIPS_PER_HOST="$chips_per_host" HOSTS="$((chips / chips_per_host))" \
   MAX_RELAUNCHES="$MAX_RELAUNCHES" \
-  BUCKET="$(json "${bucket%%/*}")" MOUNT_OPTIONS="$(json "implicit-dirs${folder:+,only-dir=$folder}")" \
+  BUCKET="$(json "${bucket%%/*}")" \
+  MOUNT_OPTIONS="$(json "implicit-dirs${folder:+,only-dir=$folder}")" \
   ARGS="$arguments")
 
 kubectl_with "$account" apply --context="$KUBE_CONTEXT" --filename=-

@@ -2,19 +2,19 @@
 # A Cloud TPU slice, from one's own machine, by queued resources.
 #
 #   tpu_pod.sh create              ask for the slice and wait until it is there
-#   tpu_pod.sh setup               bring this repository's last commit, its environment and the data
-#                                  to every worker
-#   tpu_pod.sh run ARGS...         start `python -m gazax.main ARGS...` on every worker, detached, and
-#                                  watch it; ended by Ctrl-C, only the watching ends, and the same
-#                                  command watches again
+#   tpu_pod.sh setup               bring this repository's last commit, its environment and the
+#                                  data to every worker
+#   tpu_pod.sh run ARGS...         start `python -m gazax.main ARGS...` on every worker, detached,
+#                                  and watch it; Ctrl-C ends only the watching, and the same command
+#                                  watches again
 #   tpu_pod.sh status              the request's state, the slice's, and each worker's
 #   tpu_pod.sh logs [WORKER|all]   follow a worker's log (default 0), or print the end of all
 #   tpu_pod.sh stop                SIGTERM on every worker: saved, exit code 75
 #   tpu_pod.sh delete              give the slice back
 #
 # While `run` watches, a spot slice that is preempted is deleted, created, set up and started again,
-# MAX_RECREATIONS times at most; a worker that exits 75 is relaunched where it is. Exit code: 0 done,
-# 1 failed, 2 wrong input, 75 stopped or interrupted too often (the same command goes on).
+# MAX_RECREATIONS times at most; a worker that exits 75 is relaunched where it is. Exit code: 0
+# done, 1 failed, 2 wrong input, 75 stopped or interrupted too often (the same command goes on).
 # README.md has the variables. DRY_RUN=1 prints the commands.
 #
 # Sources: cloud.google.com/tpu/docs/queued-resources (states), .../tpu/docs/spot,
@@ -39,6 +39,7 @@ configure() {
     'ACCELERATOR_TYPE: its kind and size, such as v5litepod-16'
   require_gs DATA
   at=(--project="$PROJECT" --zone="$ZONE")
+  all=(--worker=all --batch-size="${SSH_BATCH_SIZE:-16}")
   case ${RUNTIME_VERSION:-}:$ACCELERATOR_TYPE in # cloud.google.com/tpu/docs/runtimes
     :v5litepod-*) RUNTIME_VERSION=v2-alpha-tpuv5-lite ;;
     :v5p-*) RUNTIME_VERSION=v2-alpha-tpuv5 ;;
@@ -53,8 +54,8 @@ configure() {
   esac
 }
 
-# describe KIND FIELD; ABSENT, or UNKNOWN where gcloud itself failed: a laptop without a network must
-# not take a slice for lost.
+# describe KIND FIELD; ABSENT, or UNKNOWN where gcloud itself failed: a laptop without a network
+# must not take a slice for lost.
 describe() {
   local value
   if value=$(gcloud compute tpus "$1" describe "$TPU_NAME" "${at[@]}" --format="value($2)" \
@@ -93,8 +94,12 @@ standing() {
   esac
 }
 
-on_workers() { # WHICH COMMAND
+on_worker() { # NUMBER COMMAND
   run gcloud compute tpus tpu-vm ssh "$TPU_NAME" "${at[@]}" --worker="$1" --command="$2"
+}
+
+on_workers() { # COMMAND
+  run gcloud compute tpus tpu-vm ssh "$TPU_NAME" "${at[@]}" "${all[@]}" --command="$1"
 }
 
 create() {
@@ -128,31 +133,34 @@ setup() {
   git -C "$repository" rev-parse --verify --quiet HEAD >/dev/null ||
     fail 2 "$repository is not a git repository with a commit: what would the workers run?"
   [ -z "$(git -C "$repository" status --porcelain)" ] ||
-    say "changes that are not committed stay here: the workers get $(git -C "$repository" rev-parse --short HEAD)"
-  archive=$(mktemp -d)/gazax.tar.gz
+    say 'changes that are not committed stay here: the workers get the last commit'
+  archive=${TMPDIR:-/tmp}/gazax.tar.gz # in a dry run, so that the lines can be pasted
+  dry || archive=$(mktemp -d)/gazax.tar.gz
   run git -C "$repository" archive --format=tar.gz --output="$archive" HEAD || return
   # Machines that have just started may refuse a connection for a while.
   local tries=5
   until run gcloud compute tpus tpu-vm scp "$archive" "$TPU_NAME:gazax.tar.gz" "${at[@]}" \
-    --worker=all; do
+    "${all[@]}"; do
     tries=$((tries - 1))
     [ "$tries" -gt 0 ] || return 1
     sleep "$poll"
   done
-  rm -rf "${archive%/*}"
+  dry || rm -r "${archive%/*}"
   # The new code looks first whether a run of the old is under way.
-  on_workers all "set -e; rm -rf gazax/new; mkdir -p gazax/new; tar -xzf gazax.tar.gz -C gazax/new; \
+  on_workers "set -e; rm -rf gazax/new; mkdir -p gazax/new; tar -xzf gazax.tar.gz -C gazax/new; \
 bash gazax/new/launch/tpu_worker.sh idle; rm -rf gazax/code; mv gazax/new gazax/code; \
 $worker_script setup $(quoted "${DATA:-}")"
 }
 
 start() {
-  on_workers all "MAX_RELAUNCHES=$(quoted "${MAX_RELAUNCHES:-20}") $worker_script start $(quoted "$@")"
+  local limit
+  limit=$(quoted "${MAX_RELAUNCHES:-20}")
+  on_workers "MAX_RELAUNCHES=$limit $worker_script start $(quoted "$@")"
 }
 
 # The lines of the workers that answer: gazax-worker NAME STATE [CODE].
 worker_states() {
-  gcloud compute tpus tpu-vm ssh "$TPU_NAME" "${at[@]}" --worker=all \
+  gcloud compute tpus tpu-vm ssh "$TPU_NAME" "${at[@]}" "${all[@]}" \
     --command="$worker_script status" 2>/dev/null | grep '^gazax-worker ' || true
 }
 
@@ -245,7 +253,7 @@ run_on_pod() { # ARGS...
   if dry; then
     start "$@"
     printf '# then, every %s s, until it is done:\n' "$poll"
-    on_workers all "$worker_script status"
+    on_workers "$worker_script status"
     [ "$max_recreations" = 0 ] || {
       printf '# and when the slice is preempted, %s times at most:\n' "$max_recreations"
       delete && create && setup && start "$@"
@@ -265,24 +273,25 @@ run_on_pod() { # ARGS...
 
 status() {
   if dry; then
-    run gcloud compute tpus queued-resources describe "$TPU_NAME" "${at[@]}" --format='value(state.state)'
+    run gcloud compute tpus queued-resources describe "$TPU_NAME" "${at[@]}" \
+      --format='value(state.state)'
     run gcloud compute tpus tpu-vm describe "$TPU_NAME" "${at[@]}" --format='value(state)'
-    on_workers all "$worker_script status"
+    on_workers "$worker_script status"
     return
   fi
   printf 'request %s\nslice %s\n' "$(request_state)" "$(slice_state)"
-  [ "$(standing)" != there ] || on_workers all "$worker_script status"
+  [ "$(standing)" != there ] || on_workers "$worker_script status"
 }
 
 logs() {
   case ${1:-0} in
-    all) on_workers all "$worker_script log" ;;
+    all) on_workers "$worker_script log" ;;
     *[!0-9]*) fail 2 "worker '$1' is neither a number nor 'all'" ;;
-    *) on_workers "${1:-0}" "$worker_script log -F" ;;
+    *) on_worker "${1:-0}" "$worker_script log -F" ;;
   esac
 }
 
-stop() { on_workers all "$worker_script stop"; }
+stop() { on_workers "$worker_script stop"; }
 
 # --force: also where the slice is still there (gcloud compute tpus queued-resources delete --help).
 delete() {

@@ -127,7 +127,7 @@ def test_a_dry_run_prints_commands_that_a_shell_can_take(machine):
         (["--config=a"], {}, "--workdir=gs://"),
         (ARGS, {"JOB_NAME": "My_Run"}, "JOB_NAME='My_Run'"),
         (ARGS, {"TPU_TOPOLOGY": "sixteen"}, "TPU_TOPOLOGY='sixteen'"),
-        (ARGS, {"TPU_TOPOLOGY": "1x3"}, "not a multiple"),
+        (ARGS, {"TPU_TOPOLOGY": "1x3"}, "no multiple"),
         (ARGS, {"DATA": "data"}, "DATA='data'"),
         ([*ARGS, "a\nb"], {}, "line break"),
     ],
