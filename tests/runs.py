@@ -9,6 +9,8 @@ from unittest import mock
 
 from etils import epath
 
+from tests import zygote
+
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "configs/gazat_vit.py:smoke"
 
@@ -26,14 +28,18 @@ def command(workdir, *flags, config=CONFIG):
 
 def call(env, *words, code=0, cwd=ROOT):
     """Python with these words (``-m``, a command, its flags), which ends with that exit code."""
-    done = subprocess.run(
-        [sys.executable, *map(str, words)],
-        cwd=cwd,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    words = [str(word) for word in words]
+    if words[0] == "-m" and zygote.serves(env):
+        done = zygote.run(words[1], words[2:], cwd=cwd, env=env, timeout=400)
+    else:
+        done = subprocess.run(
+            [sys.executable, *words],
+            cwd=cwd,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
     assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     assert "Traceback" not in done.stderr
     return done
