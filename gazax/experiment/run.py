@@ -103,6 +103,7 @@ class Run:
         self._missing: InputError | None = None
         self.source = self._load_source(source) if isinstance(source, str) else source
         self._check_protocol("config.init_from", self.source)
+        self._check_images(self.source)
         self.records: Records = parts.prepare(config)
         parts.resolve(config, self.records)
         self.method: Method = build_method(config)
@@ -329,6 +330,21 @@ class Run:
                 f"'{protocol}', and this run is under '{data.protocol}': what one trains on, the "
                 f"other tests. Take config.data.protocol={protocol}."
             )
+
+    def _check_images(self, source: Source | None) -> None:
+        """Refuses weights for images that were normalised in another way, where they say how."""
+        if source is None:
+            return
+        there = source.config.get("views", {})
+        for key in ("mean", "std"):
+            theirs, mine = there.get(key), self.config.views[key]
+            # a file has them as float32
+            if theirs is not None and np.float32(theirs) != np.float32(mine):
+                raise InputError(
+                    f"config.init_from: the weights of {source.name} are for images of {key} "
+                    f"{theirs:.7g}, and config.views.{key} is {mine:.7g}: they would see other "
+                    f"values than they learned from. Take config.views.{key}={theirs:.7g}."
+                )
 
     def _load_source(self, path: str) -> Source | None:
         which = config_lib.choose("init_from.which", self.config.init_from.which, ("best", "last"))

@@ -10,13 +10,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from gazax.export import densenet, exported, inception_resnet_v2, resnet, vit
+from gazax.export import densenet, inception_resnet_v2, resnet, vit
+from gazax.export.full import from_full_state, has_these_keys
+from gazax.export.scopes import IMAGES
 from gazax.export.tables import COUNTER
 from gazax.typing import InputError
 
 _SHOWN = 3
 """Keys that a message names."""
 _BACKBONE, _HEAD = "backbone", "head"
+_OWN = "gazax"
+"""Layout, as `config.json` has it."""
 
 
 class Weights(NamedTuple):
@@ -32,6 +36,8 @@ class Weights(NamedTuple):
     """Path of the first kernel in the scope `backbone`: its input channels are the file's."""
     ignored: tuple[str, ...]
     """Keys that no model depends on."""
+    images: dict[str, float]
+    """`mean` and `std` that they are for, as far as it is said; of grey values in [0, 1]."""
 
 
 class Layout(NamedTuple):
@@ -120,11 +126,12 @@ def read(state_dict: Mapping[str, Any], described: Mapping[str, Any]) -> Weights
       InputError: the keys are of no layout that is known, or do not fit the one that they begin
         like.
     """
-    if described.get("layout") == exported.LAYOUT:
-        params, state, ignored = exported.read(state_dict, described)
-        what = f"gazax's {described['architecture']}"
-        return Weights(what, params, state, (), (*ignored, *_counters(state_dict)))
-    if exported.has_these_keys(state_dict):
+    counters = tuple(sorted(key for key in state_dict if key.rpartition(".")[2] == COUNTER))
+    if described.get("layout") == _OWN:
+        name, settings = described.get("architecture"), described.get("model_args")
+        params, state, images = from_full_state(state_dict, name, settings)
+        return Weights(f"gazax's {name}", params, state, (), (*images, *counters), images)
+    if has_these_keys(state_dict):
         raise InputError(
             "the keys are those of gazax's own layout, and what they are of, only the config.json "
             "says that was written with them: give the whole folder"
@@ -135,7 +142,9 @@ def read(state_dict: Mapping[str, Any], described: Mapping[str, Any]) -> Weights
             head = {_HEAD: params.pop(_HEAD)} if _HEAD in params else {}
             state = {_BACKBONE: stats} if stats else {}
             scopes = {_BACKBONE: params, **head}
-            return Weights(layout.what, scopes, state, layout.stem, _counters(state_dict))
+            seen = described.get("preprocessing", {})
+            images = {key: float(seen[key][0]) for key in IMAGES if key in seen}
+            return Weights(layout.what, scopes, state, layout.stem, counters, images)
     found = sorted(state_dict)
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     raise InputError(
@@ -143,7 +152,3 @@ def read(state_dict: Mapping[str, Any], described: Mapping[str, Any]) -> Weights
         f"{', '.join(found[:_SHOWN]) or 'none'}{more}; known are, without a prefix, "
         f"{', '.join(layout.what for layout in LAYOUTS)}"
     )
-
-
-def _counters(state_dict: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted(key for key in state_dict if key.rpartition(".")[2] == COUNTER))

@@ -1,13 +1,12 @@
-"""Which network of `modeling_gazax` each method's model is, what makes it, and its scopes."""
+"""Which network of `modeling_gazax` each method's model is, and what makes it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from flax import linen as nn
 
 from gazax.export import heads
-from gazax.export.architectures import Arrays, Tree, architecture_of, settings_of
-from gazax.export.tables import Rows
+from gazax.export.architectures import Tree, settings_of
 from gazax.methods import (
     BYOL,
     GGCAM,
@@ -33,42 +32,16 @@ from gazax.typing import InputError
 _LAYERS_OF_CLASSIFIER = 2  # of a FusionClassifier
 
 
-class Part(NamedTuple):
-    """One scope of a method; its name is the prefix of its keys."""
-
-    to: Callable[[Tree, Tree], Arrays]
-    """(parameters, statistics) -> state dict."""
-    back: Callable[[Mapping[str, Any]], tuple[Tree, Tree]]
-
-
 class Form(NamedTuple):
     """How one kind of method is held in `modeling_gazax`."""
 
     class_name: str
     kwargs: Callable[[Any, Tree], dict[str, Any]]
     """(method, parameters) -> what the class is made with."""
-    parts: Callable[[Any], dict[str, Part]]
-    """By scope."""
+    scopes: Callable[[Any], tuple[str, ...]]
+    """Of the method's parameters, that become those of the network."""
     left_out: tuple[str, ...] = ()
     """Scopes of parameters and state on which nothing depends that the model gives out."""
-
-
-# Parts --------------------------------------------------------------------------------------------
-
-
-def _backbone(model: nn.Module) -> Part:
-    known = architecture_of(model)
-    return Part(
-        lambda params, stats: known.to(model, params, stats),
-        lambda found: known.back(model, found),
-    )
-
-
-def _of_rows(table: Rows, name: str) -> Part:
-    return Part(
-        lambda params, stats: heads.to_gazax(params, stats, table, name),
-        lambda found: heads.from_gazax(found, table, name),
-    )
 
 
 def _known(module: Any, kind: type, what: str) -> Any:
@@ -83,27 +56,17 @@ def _known(module: Any, kind: type, what: str) -> Any:
 
 
 def _classifier_kwargs(method: Any, params: Tree) -> dict[str, Any]:
+    _known(method.head, Classifier, "head")
+    backbone = settings_of(method.backbone, params["backbone"])
     features, classes = params["head"]["kernel"].shape
     return {
-        "backbone": settings_of(method.backbone, params["backbone"]),
+        "backbone": backbone,
         "num_features": features,
         "num_classes": classes,
         "task": method.task,
         "attention": method.attention,
         "levels": list(method.levels),
     }
-
-
-def _classifier_parts(method: Any) -> dict[str, Part]:
-    _known(method.head, Classifier, "head")
-    return {
-        "backbone": _backbone(method.backbone),
-        "head": _of_rows(heads.CLASSIFIER, "Classifier"),
-    }
-
-
-def _gg_cam_parts(method: GGCAM) -> dict[str, Part]:
-    return {**_classifier_parts(method), "balance": _of_rows(heads.BALANCE, "balance")}
 
 
 # Dense prediction and two encoders ----------------------------------------------------------------
@@ -126,34 +89,22 @@ def _unet_decoder(params: Tree) -> dict[str, Any]:
     }
 
 
-DECODERS: dict[type[nn.Module], tuple[Callable[[Tree], dict], Callable[[Any], Rows]]] = {
-    LinearDecoder: (_linear_decoder, lambda decoder: heads.LINEAR_DECODER),
-    UNetDecoder: (_unet_decoder, heads.unet_decoder),
+DECODERS: dict[type[nn.Module], Callable[[Tree], dict[str, Any]]] = {
+    LinearDecoder: _linear_decoder,
+    UNetDecoder: _unet_decoder,
 }
 
 
-def _decoder(method: Segmentation) -> tuple[Callable[[Tree], dict], Rows]:
+def _segmentation_kwargs(method: Segmentation, params: Tree) -> dict[str, Any]:
     kind = type(method.decoder)
     if kind not in DECODERS:
         raise InputError(
             f"the PyTorch file has no decoder {kind.__name__}; it has "
             f"{', '.join(one.__name__ for one in DECODERS)}"
         )
-    kwargs, table = DECODERS[kind]
-    return kwargs, table(method.decoder)
-
-
-def _segmentation_kwargs(method: Segmentation, params: Tree) -> dict[str, Any]:
     return {
         "backbone": settings_of(method.backbone, params["backbone"]),
-        "decoder": _decoder(method)[0](params["head"]),
-    }
-
-
-def _segmentation_parts(method: Segmentation) -> dict[str, Part]:
-    return {
-        "backbone": _backbone(method.backbone),
-        "head": _of_rows(_decoder(method)[1], type(method.decoder).__name__),
+        "decoder": DECODERS[kind](params["head"]),
     }
 
 
@@ -164,9 +115,8 @@ def _encoders_kwargs(method: Any, params: Tree) -> dict[str, Any]:
     return {"unet": settings_of(method.backbone, params["unet"]), "densenet": guide}
 
 
-def _encoders_parts(method: Any) -> dict[str, Part]:
-    parts = {} if method.guide is None else {"densenet": _backbone(method.guide)}
-    return {**parts, "unet": _backbone(method.backbone)}
+def _encoders_scopes(method: Any) -> tuple[str, ...]:
+    return ("unet",) if method.guide is None else ("densenet", "unet")
 
 
 def _fusion_kwargs(method: Fusion, params: Tree) -> dict[str, Any]:
@@ -177,11 +127,6 @@ def _fusion_kwargs(method: Fusion, params: Tree) -> dict[str, Any]:
         "dropout": classifier.dropout,
         "task": method.task,
     }
-
-
-def _fusion_parts(method: Fusion) -> dict[str, Part]:
-    table = heads.layers(_LAYERS_OF_CLASSIFIER)
-    return {**_encoders_parts(method), "classifier": _of_rows(table, "FusionClassifier")}
 
 
 def _multi_task_kwargs(method: MTUNet, params: Tree) -> dict[str, Any]:
@@ -203,12 +148,8 @@ def _encoder_kwargs(method: Any, params: Tree) -> dict[str, Any]:
     }
 
 
-def _encoder_parts(method: Any) -> dict[str, Part]:
-    projectors = {
-        scope: _of_rows(heads.projector(one), "Projector")
-        for scope, one in _projectors(method).items()
-    }
-    return {"backbone": _backbone(method.backbone), **projectors}
+def _encoder_scopes(method: Any) -> tuple[str, ...]:
+    return ("backbone", *_projectors(method))
 
 
 def _projectors(method: Any) -> dict[str, Projector]:
@@ -233,13 +174,9 @@ def _attending_kwargs(method: GazAT | Siamese, params: Tree) -> dict[str, Any]:
     return made
 
 
-def _gazat_parts(method: GazAT) -> dict[str, Part]:
-    parts = _encoder_parts(method)
-    if method.attention == "module":
-        _known(method.attention_module, AttentionModule, "attention module")
-        table = heads.attention_module(len(method.levels))
-        parts["attention_module"] = _of_rows(table, "AttentionModule")
-    return parts
+def _gazat_scopes(method: GazAT) -> tuple[str, ...]:
+    learned = ("attention_module",) if method.attention == "module" else ()
+    return (*_encoder_scopes(method), *learned)
 
 
 def _triplet_kwargs(method: Triplet, params: Tree) -> dict[str, Any]:
@@ -248,25 +185,24 @@ def _triplet_kwargs(method: Triplet, params: Tree) -> dict[str, Any]:
 
 _FOLLOWERS = ("target", "queue", "arrivals")
 """What is learned from, and not what is learned."""
-_CLASSIFIER = Form("ImageClassifier", _classifier_kwargs, _classifier_parts)
+_CLASSIFIER = Form("ImageClassifier", _classifier_kwargs, lambda method: ("backbone", "head"))
 FORMS: dict[type, Form] = {
     Supervised: _CLASSIFIER,
     AttentionConsistency: _CLASSIFIER,
-    GGCAM: Form("GGCAM", _classifier_kwargs, _gg_cam_parts),
-    Segmentation: Form("Segmenter", _segmentation_kwargs, _segmentation_parts),
-    Saliency: Form("SaliencyNet", _encoders_kwargs, _encoders_parts),
-    Fusion: Form("FusionNet", _fusion_kwargs, _fusion_parts),
-    MTUNet: Form(
-        "MultiTaskNet",
-        _multi_task_kwargs,
-        lambda method: {"backbone": _backbone(method.backbone)},
-        left_out=("balance",),
+    GGCAM: Form("GGCAM", _classifier_kwargs, lambda method: ("backbone", "head", "balance")),
+    Segmentation: Form("Segmenter", _segmentation_kwargs, lambda method: ("backbone", "head")),
+    Saliency: Form("SaliencyNet", _encoders_kwargs, _encoders_scopes),
+    Fusion: Form(
+        "FusionNet", _fusion_kwargs, lambda method: (*_encoders_scopes(method), "classifier")
     ),
-    GazAT: Form("Encoder", _attending_kwargs, _gazat_parts),
-    SimCLR: Form("Encoder", _attending_kwargs, _encoder_parts),
-    SimSiam: Form("Encoder", _attending_kwargs, _encoder_parts),
-    BYOL: Form("Encoder", _attending_kwargs, _encoder_parts, _FOLLOWERS),
-    MoCo: Form("Encoder", _attending_kwargs, _encoder_parts, _FOLLOWERS),
-    MoCoV3: Form("Encoder", _attending_kwargs, _encoder_parts, _FOLLOWERS),
-    Triplet: Form("Encoder", _triplet_kwargs, _encoder_parts),
+    MTUNet: Form(
+        "MultiTaskNet", _multi_task_kwargs, lambda method: ("backbone",), left_out=("balance",)
+    ),
+    GazAT: Form("Encoder", _attending_kwargs, _gazat_scopes),
+    SimCLR: Form("Encoder", _attending_kwargs, _encoder_scopes),
+    SimSiam: Form("Encoder", _attending_kwargs, _encoder_scopes),
+    BYOL: Form("Encoder", _attending_kwargs, _encoder_scopes, _FOLLOWERS),
+    MoCo: Form("Encoder", _attending_kwargs, _encoder_scopes, _FOLLOWERS),
+    MoCoV3: Form("Encoder", _attending_kwargs, _encoder_scopes, _FOLLOWERS),
+    Triplet: Form("Encoder", _triplet_kwargs, _encoder_scopes),
 }

@@ -3,6 +3,7 @@
     class_name, kwargs, arrays = full_state(method, params, state)
     net = modeling_gazax.<class_name>(**kwargs)
     net.load_state_dict({key: torch.from_numpy(array) for key, array in arrays.items()})
+    params, state, images = from_full_state(arrays, class_name, kwargs)
 
 For images [b, 1, h, w] in [0, 1] (a GazeGNN: and gaze [b, h, w]), what the network gives out is
 what the method says of the same images, undisturbed::
@@ -23,7 +24,7 @@ import numpy as np
 
 from gazax.export.architectures import Arrays, Tree
 from gazax.export.forms import FORMS, Form
-from gazax.export.tables import by_scope
+from gazax.export.scopes import BACKBONES, IMAGES, scopes_of
 from gazax.methods import Method
 from gazax.typing import InputError
 
@@ -45,60 +46,69 @@ def full_state(method: Method, params: Tree, state: Tree) -> tuple[str, dict[str
         statistic is missing or has no place. Each is named.
     """
     form = _form_of(method)
-    parts = form.parts(method)
-    for what, found, expected in (
-        ("parameters", params, set(parts)),
-        ("state", state, set(parts) & set(state)),
-    ):
-        _match_scopes(what, set(found) - set(form.left_out), expected, form.class_name)
-    arrays = {key: np.array(value, np.float32) for key, value in _images(method).items()}
-    for scope, part in parts.items():
+    expected = set(form.scopes(method))
+    _match_scopes("parameters", set(params) - set(form.left_out), expected, form.class_name)
+    _match_scopes("state", set(state) - set(form.left_out), expected & set(state), form.class_name)
+    try:
+        settings = form.kwargs(method, params)
+    except KeyError as error:
+        raise InputError(
+            f"the parameters of the {form.class_name} have no {error}: they are of another model"
+        ) from None
+    arrays = {key: np.array(vars(method)[key], np.float32) for key in IMAGES}
+    for scope, part in scopes_of(form.class_name, settings).items():
         for key, value in part.to(params[scope], state.get(scope, {})).items():
             arrays[f"{scope}.{key}"] = value
-    return form.class_name, form.kwargs(method, params), arrays
+    return form.class_name, settings, arrays
+
+
+def has_these_keys(state_dict: Mapping[str, Any]) -> bool:
+    """Whether the keys are those of such a network."""
+    scopes = {key.partition(".")[0] for key in state_dict}
+    return scopes >= {*IMAGES} and bool(scopes & {*BACKBONES})
 
 
 def from_full_state(
-    method: Method, state_dict: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Parameters and state of a method from the state dict of its network.
+    state_dict: Mapping[str, Any], class_name: Any, settings: Any
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
+    """Parameters and state by scope, bit for bit what went in but for what was left out.
 
     Args:
-      method: as it was given to `full_state`.
       state_dict: arrays, or torch tensors on the CPU.
+      class_name, settings: see `full_state`; of a `config.json`, whatever it has.
 
     Returns:
-      The same as went in, bit for bit, without what was left out.
+      Both, and the `mean` and `std` by which the network normalises images.
 
     Raises:
-      InputError: a key is missing or has no place, or the images were normalised in another way.
+      InputError: these are no settings of such a network, or a key is missing or has no place.
     """
-    form = _form_of(method)
-    parts = form.parts(method)
-    own = _images(method)
-    scopes, unknown = by_scope(state_dict, parts, own)
-    missing = [key for key in own if key not in state_dict]
+    try:
+        parts = scopes_of(class_name, settings)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"the config.json beside it is not that of an export of gazax ({error!r})"
+        ) from None
+    scopes: dict[str, dict[str, Any]] = {scope: {} for scope in parts}
+    unknown = []
+    for key, value in state_dict.items():
+        scope, _, rest = key.partition(".")
+        if rest and scope in scopes:
+            scopes[scope][rest] = value
+        elif key not in IMAGES:
+            unknown.append(key)
+    missing = [key for key in IMAGES if key not in state_dict or np.ndim(state_dict[key])]
     if unknown or missing:
         raise InputError(
-            f"gazax's state dict and the {form.class_name} do not match; without a place: "
+            f"gazax's state dict and the {class_name} do not match; without a place: "
             f"{', '.join(sorted(unknown)) or 'none'}; missing: {', '.join(missing) or 'none'}"
         )
-    for key, value in own.items():
-        if np.float32(value) != np.asarray(state_dict[key]):
-            raise InputError(
-                f"the weights are for images of {key} {float(state_dict[key])}, and the method's "
-                f"{key} is {value}; set config.views.{key}"
-            )
     params, state = {}, {}
     for scope, part in parts.items():
         params[scope], statistics = part.back(scopes[scope])
         if statistics:
             state[scope] = statistics
-    return params, state
-
-
-def _images(method: Any) -> dict[str, float]:
-    return {"mean": method.mean, "std": method.std}
+    return params, state, {key: float(state_dict[key]) for key in IMAGES}
 
 
 def _form_of(method: Method) -> Form:

@@ -4,7 +4,7 @@ A table is a list of rows (our path, torch's key, how axes move from ours to tor
 model with batch statistics begin with the collection.
 """
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,27 +49,6 @@ def flatten(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, An
 def without_counters(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """The state dict without torch's counts of batches."""
     return {key: value for key, value in state_dict.items() if key.rpartition(".")[2] != COUNTER}
-
-
-def by_scope(
-    state_dict: Mapping[str, Any], scopes: Iterable[str], others: Container[str]
-) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Each scope's part of a state dict, by the rest of its keys, and the keys without a place.
-
-    Args:
-      state_dict: keys are a scope, a dot and the rest.
-      scopes: that have a place.
-      others: whole keys that have one elsewhere.
-    """
-    found: dict[str, dict[str, Any]] = {scope: {} for scope in scopes}
-    unknown = []
-    for key, value in state_dict.items():
-        scope, _, rest = key.partition(".")
-        if rest and scope in found:
-            found[scope][rest] = value
-        elif key not in others:
-            unknown.append(key)
-    return found, unknown
 
 
 def to_torch(ours: Mapping[str, Any], table: Rows, model: str) -> dict[str, np.ndarray]:

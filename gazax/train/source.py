@@ -29,9 +29,10 @@ _RECIPE = (
     "safetensors.torch.save_file(torchvision.models.densenet201(weights='IMAGENET1K_V1')"
     ".state_dict(), 'densenet201.safetensors')."
 )
-Foreign = tuple[str, Params, State, tuple[str, ...], tuple[str, ...]]
+Foreign = tuple[str, Params, State, tuple[str, ...], tuple[str, ...], dict[str, float]]
 """What is in it, in words; parameters and statistics by scope; the path of the backbone's first
-kernel; entries of the file that have no place in a model."""
+kernel; entries of the file that have no place in a model; `mean` and `std` of the images that it is
+for, where it says them."""
 ReadForeign = Callable[[dict[str, np.ndarray], Mapping[str, Any]], Foreign]
 """Arrays by another system's keys, and the `config.json` of an export beside them or {}. An
 `InputError` of it says what is wrong with the keys."""
@@ -215,7 +216,7 @@ def _from_foreign(
 ) -> Source:
     described = _export_of(path)
     try:
-        what, params, state, stem, ignored = read(arrays, described)
+        what, params, state, stem, ignored, images = read(arrays, described)
     except InputError as error:
         raise InputError(
             f"init_from '{path}': {error}. Names of gazax would be params/<scope>/... and "
@@ -226,7 +227,7 @@ def _from_foreign(
         state=state,
         name=str(path),
         identity=identity,
-        config=_made_with(described),
+        config=_made_with(described, images),
         foreign=what,
         stem=stem,
         ignored=ignored,
@@ -245,7 +246,7 @@ def _export_of(path: epath.Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) and "layout" in found else {}
 
 
-def _made_with(described: Mapping[str, Any]) -> Mapping[str, Any]:
+def _made_with(described: Mapping[str, Any], images: Mapping[str, float]) -> Mapping[str, Any]:
     """What an export tells of the run's config."""
     training, seen = described.get("training", {}), described.get("preprocessing", {})
     data = {
@@ -254,7 +255,8 @@ def _made_with(described: Mapping[str, Any]) -> Mapping[str, Any]:
         "size": seen.get("size"),
     }
     known = {key: value for key, value in data.items() if value is not None}
-    return {"data": known} if known else {}
+    sections = {"data": known, "views": dict(images)}
+    return {name: section for name, section in sections.items() if section}
 
 
 def _config_of(workdir: epath.Path) -> Mapping[str, Any]:

@@ -330,9 +330,10 @@ def test_network_gives_out_what_the_method_does(name):
 def test_method_there_and_back_is_the_same(name):
     method = METHODS[name]
     params, state, _ = made(method)
-    _, kwargs, arrays = full_state(method, params, state)
+    name, kwargs, arrays = full_state(method, params, state)
     assert json.loads(json.dumps(kwargs)) == kwargs
-    back, back_state = from_full_state(method, arrays)
+    back, back_state, images = from_full_state(arrays, name, kwargs)
+    assert images == {"mean": np.float32(0.4), "std": np.float32(0.3)}
     assert_same_arrays(back, params)
     # a target follows the network, and nothing that is given out depends on it
     kept = {scope: tree for scope, tree in state.items() if scope in params}
@@ -348,9 +349,9 @@ def test_what_weighs_the_tasks_is_left_out():
     )
     params, state, _ = made(method)
     assert set(params) == {"backbone", "balance"}
-    _, _, arrays = full_state(method, params, state)
+    name, kwargs, arrays = full_state(method, params, state)
     assert {key.partition(".")[0] for key in arrays} == {"backbone", "mean", "std"}
-    assert set(from_full_state(method, arrays)[0]) == {"backbone"}
+    assert set(from_full_state(arrays, name, kwargs)[0]) == {"backbone"}
 
 
 @pytest.mark.torch
@@ -429,6 +430,7 @@ def test_variables_without_a_place_are_named():
     more = params | {"predictor": {}}
     refused("parameters and the ImageClassifier.*place: predictor; missing: none", more, state)
     refused("state and the ImageClassifier.*place: queue", params, {"queue": {}})
+    refused("have no 'kernel': they are of another model", params | {"head": {}}, state)
 
 
 def test_variables_of_another_model_are_named():
@@ -445,14 +447,14 @@ def test_variables_of_another_model_are_named():
 def test_state_dicts_that_do_not_fit_are_named():
     method = METHODS["supervised"]
     params, state, _ = made(method)
-    _, _, arrays = full_state(method, params, state)
+    name, kwargs, arrays = full_state(method, params, state)
 
     def refused(message, **changes):
         changed = {key: value for key, value in (arrays | changes).items() if value is not None}
         with pytest.raises(InputError, match=message):
-            from_full_state(method, changed)
+            from_full_state(changed, name, kwargs)
 
     refused("ViT.*missing: norm.bias", **{"backbone.norm.bias": None})
     refused("Classifier.*place: scale; missing: none", **{"head.scale": np.zeros(3)})
     refused("place: projector.weight; missing: std", std=None, **{"projector.weight": np.zeros(3)})
-    refused(r"mean 0\.5, and the method's mean is 0\.4", mean=np.float32(0.5))
+    refused("ImageClassifier.*missing: mean", mean=np.zeros(3))

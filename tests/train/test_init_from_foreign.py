@@ -16,7 +16,7 @@ from gazax.models.densenet import DenseNet
 from gazax.train import init_from
 from gazax.train.source import load_source
 from gazax.typing import InputError
-from tests.experiment.trained import make_config, make_workdir
+from tests.experiment.trained import PROBE, make_config, make_workdir
 from tests.export import test_vit
 from tests.export.conftest import (  # noqa: F401
     randomize_vit,
@@ -326,14 +326,39 @@ def test_an_exported_folder_is_its_file_and_says_what_it_was_trained_on(tmp_path
     assert load_source(tmp_path, **READ).config == {}
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A run's classifier, and its export in two layouts."""
+    folder = tmp_path_factory.mktemp("exported")
+    workdir = make_workdir(folder / "run", make_config())
+    for layout in ("timm", "gazax"):
+        export = Export(of_run(str(workdir)), workdir, which="best", layout=layout, part="full")
+        export.write(folder / layout, verify=False)
+    return folder
+
+
 @pytest.mark.parametrize("layout", ["timm", "gazax"])
-def test_what_was_exported_comes_back_bit_for_bit(tmp_path, layout):
-    workdir = make_workdir(tmp_path / "run", make_config())
-    export = Export(of_run(str(workdir)), workdir, which="best", layout=layout, part="full")
-    export.write(tmp_path / "out", verify=False)
-    found, before = load_source(tmp_path / "out", **READ), load_source(workdir)
+def test_what_was_exported_comes_back_bit_for_bit(exported, layout):
+    found, before = load_source(exported / layout, **READ), load_source(exported / "run")
     equal((found.params, found.state), (before.params, before.state))
     assert found.config["data"]["size"] == [32, 32]
+    assert found.config["views"] == {"mean": 0.5, "std": 0.25}
+
+
+@pytest.mark.parametrize("layout", ["timm", "gazax"])
+@pytest.mark.parametrize(("key", "theirs", "mine"), [("mean", 0.5, 0.45), ("std", 0.25, 0.2)])
+def test_weights_for_images_of_another_mean_or_std_are_refused(
+    env, exported, tmp_path, layout, key, theirs, mine
+):
+    """Of a file as of a folder; nothing is written, and what the message says mends it."""
+    begin = dict(init_from__path=str(exported / layout), **{f"views__{key}": mine})
+    message = (
+        rf"the weights of .*{layout}/model\.safetensors are for images of {key} {theirs}, and "
+        rf"config\.views\.{key} is {mine}.*Take config\.views\.{key}={theirs}\."
+    )
+    with pytest.raises(InputError, match=message):
+        make_run(env, tmp_path / "run", PROBE, **begin)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.torch
