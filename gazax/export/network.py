@@ -14,10 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from gazax.export import inside
 from gazax.export.folder import load_strictly, save_weights
 from gazax.export.full import full_state
 from gazax.export.parity import Look, Seen
+from gazax.methods.backbone import SCOPE
 from gazax.methods.base import Classifies, Method, PredictsSaliency
+from gazax.methods.dual_encoder import GUIDE, UNET
+from gazax.methods.fusion import CLASSIFIER, Fusion
+from gazax.methods.gg_cam import GGCAM
 from gazax.methods.scoped import Scoped
 from gazax.methods.segmentation import Segmentation
 from gazax.methods.supervised import Supervised
@@ -25,6 +30,7 @@ from gazax.methods.views import own_gaze
 from gazax.models.densenet import DenseNet
 from gazax.models.inception_resnet_v2 import InceptionResNetV2
 from gazax.models.resnet import ResNet
+from gazax.ops.image import to_float
 from gazax.typing import Batch, Size
 
 MODULES = "modeling_gazax.py"
@@ -91,11 +97,17 @@ class WholeModel:
           RunError: the network refuses the weights.
         """
         net = self.torch_network(folder)
+        watched = {
+            scope: inside.watch(net.get_submodule(scope), model)
+            for scope, model in self._encoders.items()
+        }
         run = jax.jit(self._run, static_argnames="density")
 
         def both(images: np.ndarray) -> tuple[Seen, Seen]:
             batch = self._batch(images)
             found = self._theirs(net, batch)
+            for scope, made in watched.items():
+                found |= self._by_scope(scope, made())
             # a gradient's map is none of the network's: then it is not computed here either
             density = "attention_density" in found
             ours = run(self.params, self.state, batch, density=density)
@@ -127,9 +139,13 @@ class WholeModel:
             seen["probabilities"] = method.predict(params, state, batch)
         if isinstance(method, PredictsSaliency):
             seen["density"] = method.saliency(params, state, batch)
-        if "head" in params:  # behind a softmax a fault of all logits alike would not be seen
-            head: Any = vars(method)["head"]
-            seen["logits"] = head.apply({"params": params["head"]}, features)
+        inner, out = self._inside(params, state, batch)
+        seen |= inner
+        if isinstance(method, GGCAM):
+            seen["class_maps"] = method.class_maps(params, out["feature_map"])
+        logits = _logits(method, params, features, out, batch["image"])
+        # behind a softmax a fault of all logits alike would not be seen
+        seen |= {"logits": logits} if logits is not None else {}
         behind = features
         for scope, name in (("projector", "projection"), ("predictor", "prediction")):
             if scope in params:
@@ -138,7 +154,36 @@ class WholeModel:
                 seen[name] = behind
         return seen
 
-    def _theirs(self, net: Any, batch: Batch) -> Seen:
+    @property
+    def _encoders(self) -> dict[str, Any]:
+        """Backbones by scope, one before another that takes what it gives."""
+        method: Any = self.method
+        guide = {GUIDE: method.guide} if GUIDE in self.params else {}
+        return {**guide, UNET if UNET in self.params else SCOPE: method.backbone}
+
+    def _inside(
+        self, params: Any, state: Any, batch: Batch
+    ) -> tuple[dict[str, jax.Array], dict[str, Any]]:
+        """What the backbones make on their way, and what the last of them gives out.
+
+        Names begin with the scope where there are two.
+        """
+        method: Any = self.method
+        image = (to_float(batch["image"]) - method.mean) / method.std
+        inputs = [own_gaze(batch)] if self.takes_gaze else []
+        seen, out = {}, {}
+        for scope, model in self._encoders.items():
+            variables = {"params": params[scope], "batch_stats": state.get(scope, {})}
+            made, out = inside.ours(model, variables, image, *inputs)
+            inputs = [out["tapped"]] if "tapped" in out else []
+            seen |= self._by_scope(scope, made)
+        return seen, out
+
+    def _by_scope(self, scope: str, made: Mapping[str, Any]) -> dict[str, Any]:
+        prefix = f"{scope}." if len(self._encoders) > 1 else ""
+        return {f"{prefix}{name}": value for name, value in made.items()}
+
+    def _theirs(self, net: Any, batch: Batch) -> dict[str, np.ndarray]:
         import torch
 
         inputs = [torch.from_numpy(np.moveaxis(np.asarray(batch["image"]), 3, 1) / np.float32(255))]
@@ -146,12 +191,11 @@ class WholeModel:
             inputs.append(torch.from_numpy(np.array(own_gaze(batch), np.float32)))
         with torch.inference_mode():
             out = net(*inputs)
-        names = ("features", "attention_density", "probabilities", "projection", "prediction")
-        seen = {name: out[name].numpy() for name in names if name in out}
-        if isinstance(self.method, Segmentation):
-            seen["probabilities"] = np.moveaxis(seen["probabilities"], 1, -1)
-        if "head" in self.params:
-            seen["logits"] = out["logits"].numpy()
+        names = (
+            *("features", "attention_density", "logits", "probabilities", "class_maps"),
+            *("projection", "prediction"),
+        )
+        seen = {name: inside.channels_last(out[name].numpy()) for name in names if name in out}
         if "log_density" in out:
             seen["density"] = out["log_density"].exp().numpy()
         return seen
@@ -181,9 +225,22 @@ class WholeModel:
         return jax.tree.map(jnp.asarray, batch)
 
 
+def _logits(
+    method: Method, params: Any, features: jax.Array, out: Mapping[str, Any], image: jax.Array
+) -> Any:
+    """Of the classes, from what the backbone gives out of the images; None where there are none."""
+    if isinstance(method, Segmentation):
+        size = image.shape[1:3]
+        return method.decoder.apply({"params": params["head"]}, out, size=size)
+    if isinstance(method, Fusion):
+        return method.classifier.apply({"params": params[CLASSIFIER]}, features, None)
+    if "head" in params:
+        return vars(method)["head"].apply({"params": params["head"]}, features)
+    return out.get("logits")
+
+
 def _load(folder: pathlib.Path) -> Any:
     """The network with the folder's weights, from the modules that lie in it."""
-
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     spec = importlib.util.spec_from_file_location("modeling_gazax", folder / MODULES)
     assert spec is not None

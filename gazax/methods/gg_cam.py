@@ -107,7 +107,9 @@ class GGCAM(GazeGuided):
         out, state = self._encoder.look(params, state, seen.image, train=train)
         guided = seen.looked_at & (seen.present.sum(axis=1) > 0)
         # Replaced before the sigmoid, not only after: a NaN would come back in the gradient.
-        cam = jnp.where(guided[:, None, None, None], self._cam(params, out["feature_map"]), 0.0)
+        cam = jnp.where(
+            guided[:, None, None, None], self.class_maps(params, out["feature_map"]), 0.0
+        )
         errors = self._gaze_errors(params, cam, seen)
         classification = self._classification(self._score(params, out), seen)
         gaze = masked_mean(errors, guided, axis_name=self.axis_name)
@@ -142,24 +144,24 @@ class GGCAM(GazeGuided):
         """See `gazax.methods.base.Classifies`: relu of the map of the highest logit."""
         return jax.nn.relu(self._highest(params, state, batch)[1])
 
+    def class_maps(
+        self, params: Params, feature_map: Float[Array, "b h_l w_l d"]
+    ) -> Float[Array, "b h_l w_l k"]:
+        """M of every class; its mean over the cells is the logits."""
+        kernel, bias = params["head"]["kernel"], params["head"]["bias"]
+        features = feature_map.astype(jnp.float32)
+        cam = jnp.einsum("bhwd,dk->bhwk", features, kernel, precision=Precision.HIGHEST)
+        return cam + bias[None, None, None]
+
     def _highest(
         self, params: Params, state: State, batch: Batch
     ) -> tuple[Float[Array, "b d"], Float[Array, "b h_l w_l"]]:
         """Features of the undisturbed images, and the map of each one's highest logit."""
         out, _ = self._encoder.look(params, state, to_float(batch["image"]), train=False)
         highest = self._score(params, out).argmax(axis=1)
-        cam = self._cam(params, out["feature_map"])
+        cam = self.class_maps(params, out["feature_map"])
         cam = jnp.take_along_axis(cam, highest[:, None, None, None], axis=3)[..., 0]
         return out["features"].astype(jnp.float32), cam
-
-    def _cam(
-        self, params: Params, feature_map: Float[Array, "b h_l w_l d"]
-    ) -> Float[Array, "b h_l w_l k"]:
-        """M; its mean over the cells is the logits."""
-        kernel, bias = params["head"]["kernel"], params["head"]["bias"]
-        features = feature_map.astype(jnp.float32)
-        cam = jnp.einsum("bhwd,dk->bhwk", features, kernel, precision=Precision.HIGHEST)
-        return cam + bias[None, None, None]
 
     def _gaze_errors(
         self, params: Params, cam: Float[Array, "b h_l w_l k"], seen: Seen
