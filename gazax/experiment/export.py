@@ -19,6 +19,7 @@ from gazax.data.pixels.frame import Frame
 from gazax.experiment import results
 from gazax.experiment.method import build_method
 from gazax.export import card, folder, layouts, onnx, parity, stablehlo
+from gazax.export.looked_at import looked_at
 from gazax.export.network import WholeModel
 from gazax.export.probes import LibraryModel
 from gazax.methods import Method
@@ -76,10 +77,7 @@ class Export:
         params, state = source.params, source.state
         self._whole = method, params, state
         if layout == "gazax":
-            empty: Any = jax.tree.map(
-                lambda leaf: np.zeros(leaf.shape, leaf.dtype), config_lib.batch_spec(config)
-            )
-            whole = WholeModel(method, params, state, empty)
+            whole = WholeModel(method, params, state, config_lib.batch_spec(config))
             self._target: LibraryModel | WholeModel = whole
             left_out = whole.left_out
         else:
@@ -119,7 +117,7 @@ class Export:
 
         Raises:
           InputError: there is something at ``out``, or torch is wanted and missing.
-          RunError: the torch model, or onnxruntime, computes something else.
+          RunError: the torch model, onnxruntime or the StableHLO program computes something else.
         """
         for name in also:
             config_lib.choose("--also", name, ALSO)
@@ -139,9 +137,11 @@ class Export:
                 found["onnx"] = self._write_onnx(beside)
             if "stablehlo" in also:
                 stablehlo.write_stablehlo(*self._whole, beside, spec=self._spec)
+                if verify:
+                    found["stablehlo"] = self._compare_stablehlo(beside)
             folder.write_json(beside / "parity.json", found)
             text = card.model_card(
-                {**self.config_json, "also": list(also)},
+                {**self.config_json, "also": {name: name in found for name in also}},
                 title=DATASETS[self._config.data.name].title,
                 parity=_verified(found),
                 run_config=_shown(self._given),
@@ -155,11 +155,7 @@ class Export:
         return onnx.write_onnx(
             target.torch_network(beside),
             beside,
-            images={
-                name: target.as_torch(grey)
-                for name, grey in self._images().items()
-                if grey.shape == self._size
-            },
+            images={name: target.as_torch(grey) for name, grey in self._of_its_size().items()},
             takes_gaze=self.config_json.get("takes_gaze", False),
             about={
                 "classes": self.config_json.get("label_names", []),
@@ -169,6 +165,12 @@ class Export:
                 "terms": card.TERMS[self._config.data.name],
             },
         )
+
+    def _compare_stablehlo(self, beside: pathlib.Path) -> dict[str, Any]:
+        images = {
+            name: looked_at(grey[None], self._spec) for name, grey in self._of_its_size().items()
+        }
+        return stablehlo.compare_stablehlo(*self._whole, beside, images=images)
 
     @property
     def _spec(self) -> Batch:
@@ -231,6 +233,9 @@ class Export:
             images[f"radiograph {shown}"] = Frame(film.shape, size).pixels(film)
             images[f"noise {shown}"] = noise.integers(0, 256, size, np.uint8)
         return images
+
+    def _of_its_size(self) -> dict[str, np.ndarray]:
+        return {name: grey for name, grey in self._images().items() if grey.shape == self._size}
 
     def _tables(self) -> list[str]:
         """Tables of numbers that were measured with these very weights."""

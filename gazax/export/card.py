@@ -138,7 +138,7 @@ def model_card(
     """Markdown, with the header that model hubs read.
 
     Args:
-      config: `config.json`.
+      config: `config.json`, and `also`: what else was written, and whether it was compared.
       title: of the data set.
       parity: what was verified, a sentence.
       run_config: of the run that trained, shown as it is.
@@ -242,10 +242,17 @@ def _also(config: Mapping[str, Any]) -> str:
         "stablehlo": (
             "`model.stablehlo` is the run's whole model as a program of `jax.export`; it takes "
             "grey values of 8 bits, [b, h, w, 1]. `stablehlo.json` says how it is run and for how "
-            "long JAX promises to read it. It was not run when it was written."
+            "long JAX promises to read it. "
         ),
     }
-    return "".join(f"\n{found[name]}\n" for name in config.get("also", ()))
+    compared = {
+        True: "It was run once when it was written, and compared with the model (`parity.json`).",
+        False: "It was not run when it was written.",
+    }
+    also = config.get("also", {})
+    if "stablehlo" in also:
+        found["stablehlo"] += compared[also["stablehlo"]]
+    return "".join(f"\n{found[name]}\n" for name in also)
 
 
 def _gives(config: Mapping[str, Any]) -> str:

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from gazax.export import inside
 from gazax.export.folder import load_strictly, save_weights
 from gazax.export.full import full_state
+from gazax.export.looked_at import looked_at
 from gazax.export.parity import Look, Seen
 from gazax.methods.backbone import SCOPE
 from gazax.methods.base import Classifies, Method, PredictsSaliency
@@ -36,7 +36,6 @@ from gazax.typing import Batch, Size
 MODULES = "modeling_gazax.py"
 ANY_SIZE = (ResNet, DenseNet, InceptionResNetV2)
 """Backbones that take images of any size."""
-_FIXATIONS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,13 +45,13 @@ class WholeModel:
     Attributes:
       method: its models are float32.
       params, state: of all of its scopes.
-      empty: a batch of two images of zeros, as the method takes it.
+      spec: shapes of a batch, as the method takes it.
     """
 
     method: Method
     params: Mapping[str, Any]
     state: Mapping[str, Any]
-    empty: Batch
+    spec: Batch
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -104,7 +103,7 @@ class WholeModel:
         run = jax.jit(self._run, static_argnames="density")
 
         def both(images: np.ndarray) -> tuple[Seen, Seen]:
-            batch = self._batch(images)
+            batch = looked_at(images, self.spec)
             found = self._theirs(net, batch)
             for scope, made in watched.items():
                 found |= self._by_scope(scope, made())
@@ -199,30 +198,6 @@ class WholeModel:
         if "log_density" in out:
             seen["density"] = out["log_density"].exp().numpy()
         return seen
-
-    def _batch(self, images: np.ndarray) -> Batch:
-        """The images, each with a few fixations: what a model for gaze sees."""
-        count, height, width = images.shape
-        fixations = {name: np.array(value) for name, value in self.empty["fixations"].items()}
-        shown = slice(min(_FIXATIONS, fixations["reader"].shape[1]))
-        fixations["reader"][:] = -1
-        fixations["reader"][:, shown] = 0
-        places = np.linspace(0.2, 0.7, _FIXATIONS)[shown, None] * (width, height)
-        fixations["xy"][:, shown] = places[None]
-        fixations["duration"][:] = 1
-        fixations["sigma"][:] = height / 10
-        fixations["window"][:] = (0, 0, width, height)
-        content = np.tile(np.array([0, 0, width, height], np.float32), (count, 1))
-        weights = np.ones_like(self.empty["reader_weight"])
-        batch = {
-            **self.empty,
-            "image": images[..., None],
-            "fixations": fixations,
-            "reader_weight": weights,
-            "content": content,
-            "weight": np.ones(count, np.float32),
-        }
-        return jax.tree.map(jnp.asarray, batch)
 
 
 def _logits(

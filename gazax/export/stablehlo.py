@@ -15,6 +15,7 @@ Outputs, each an image's: `features` and `attention`, see `gazax.methods.base.Me
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import pathlib
@@ -31,6 +32,7 @@ from jaxtyping import Array, ArrayLike, Shaped
 from safetensors.numpy import load_file
 
 from gazax.export.folder import save_weights
+from gazax.export.parity import LIMIT, judge, relative_difference
 from gazax.methods.base import Classifies, Method, Params, PredictsSaliency, State
 from gazax.methods.segmentation import Segmentation
 from gazax.typing import Batch, InputError
@@ -191,6 +193,51 @@ def load_stablehlo(folder: pathlib.Path) -> Callable[[Arrays], dict[str, Array]]
     return run
 
 
+def compare_stablehlo(
+    method: Method,
+    params: Params,
+    state: State,
+    folder: pathlib.Path,
+    *,
+    images: Mapping[str, Batch],
+) -> dict[str, Any]:
+    """Runs the program of a folder where we are, beside the method itself.
+
+    Args:
+      method, params, state: as they were written.
+      folder: see `load_stablehlo`.
+      images: batches of one, by name.
+
+    Returns:
+      As `gazax.export.parity.compare`, and the `platform` that it ran on.
+
+    Raises:
+      InputError: see `load_stablehlo`.
+      RunError: an output differs by more than `LIMIT`.
+    """
+    program, run = load_stablehlo(folder), jax.jit(functools.partial(_said, method))
+    names = _about(folder)["inputs"]
+    compared = []
+    for image, batch in images.items():
+        given: Any = flatten_dict(batch, sep=".")
+        found = jax.device_get(program({name: given[name] for name in names}))
+        with jax.default_matmul_precision(PRECISION):
+            expected = jax.device_get(run(params, state, batch))
+        for name, values in expected.items():
+            compared.append(
+                {
+                    "image": image,
+                    "tensor": name,
+                    "shape": list(values.shape[1:]),
+                    "relative_difference": relative_difference(found[name], values),
+                    "limit": LIMIT,
+                }
+            )
+    fault = f"the program in {PROGRAM} does not compute what the model does"
+    judged = judge(compared, fault, packages=("jax", "jaxlib"))
+    return judged | {"platform": export.default_export_platform()}
+
+
 def _about(folder: pathlib.Path) -> dict[str, Any]:
     """What is said of a program, once its files are those that were written."""
     try:
@@ -235,16 +282,20 @@ def _function(method: Method, weights: Specs, inputs: Specs) -> Callable[..., di
             name: jnp.zeros((count, *one.shape[1:]), one.dtype) for name, one in inputs.items()
         }
         batch: Any = unflatten_dict({**nothing, **some_inputs}, sep=".")
-        params, state = trees["params"], trees["state"]
-        features, attention = method.encode(params, state, batch)
-        found = {"features": features, "attention": attention}
-        if isinstance(method, Classifies | Segmentation):
-            found["probabilities"] = method.predict(params, state, batch)
-        if isinstance(method, PredictsSaliency):
-            found["density"] = method.saliency(params, state, batch)
-        return found
+        return _said(method, trees["params"], trees["state"], batch)
 
     return outputs
+
+
+def _said(method: Method, params: Params, state: State, batch: Batch) -> dict[str, Array]:
+    """The outputs."""
+    features, attention = method.encode(params, state, batch)
+    found = {"features": features, "attention": attention}
+    if isinstance(method, Classifies | Segmentation):
+        found["probabilities"] = method.predict(params, state, batch)
+    if isinstance(method, PredictsSaliency):
+        found["density"] = method.saliency(params, state, batch)
+    return found
 
 
 def _used(

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from gazax import config as config_lib
 from gazax.experiment import export
 from gazax.experiment.export import Export
-from gazax.export import probes
+from gazax.export import probes, stablehlo
 from gazax.train.checkpoint import Checkpoints, write_manifest
 from gazax.train.source import load_source
 from gazax.train.state import TrainState
@@ -179,7 +179,11 @@ def test_weights_that_were_changed_on_the_way_fail_and_leave_nothing(
 
 @pytest.mark.torch
 def test_what_exists_nowhere_else_comes_with_its_modules(timm, gazat, tmp_path):
-    found = make_export(gazat, layout="gazax", part="full").write(tmp_path / "out", verify=True)
+    export = make_export(gazat, layout="gazax", part="full")
+    found = export.write(tmp_path / "out", verify=True, also=("stablehlo",))
+    program = found.pop("stablehlo")
+    assert program["passed"]
+    assert {one["tensor"] for one in program["compared"]} == {"features", "attention"}
     assert (tmp_path / "out" / "modeling_gazax.py").exists()
     tensors = {one["tensor"] for one in found["compared"]}
     assert tensors >= {"stem", "block", "level_1", "attention_0", "feature_map"}
@@ -190,6 +194,20 @@ def test_what_exists_nowhere_else_comes_with_its_modules(timm, gazat, tmp_path):
     assert "label_names" not in config  # it has been shown some, and says none
     modes = {path.stat().st_mode for path in (tmp_path / "out").iterdir()}
     assert len(modes) == 1  # whoever reads the card can read the weights
+
+
+@pytest.mark.slow
+@pytest.mark.torch
+def test_a_program_that_says_something_else_fails_the_export(timm, monkeypatch, gazat, tmp_path):
+    save = stablehlo.save_weights
+
+    def changed(path, arrays, *, form):
+        save(path, {name: 1.01 * array for name, array in arrays.items()}, form=form)
+
+    monkeypatch.setattr(stablehlo, "save_weights", changed)
+    with pytest.raises(RunError, match=r"model\.stablehlo does not compute what the model does"):
+        make_export(gazat).write(tmp_path / "out", verify=True, also=("stablehlo",))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_writing_needs_no_torch(monkeypatch, gazat, tmp_path):

@@ -54,6 +54,14 @@ def test_gaze_that_was_a_control_and_the_papers_protocol_are_named():
     assert "REFLACX, gaze `shuffled`, protocol `paper`." in text
 
 
+@pytest.mark.parametrize("run", [True, False])
+def test_a_program_that_was_not_run_is_called_so(run):
+    text = card({**config(), "also": {"stablehlo": run}})
+    assert ("It was run once when it was written, and compared" in text) == run
+    assert ("It was not run when it was written" in text) == (not run)
+    assert "model.onnx" not in text
+
+
 @pytest.mark.parametrize("layout", ["timm", "torchvision", "gazax"])
 def test_the_snippet_is_python_and_short(layout):
     text = snippet(config(layout))

@@ -3,12 +3,12 @@
 import json
 
 import jax
-import numpy as np
 import pytest
 
 from gazax.export.network import WholeModel
 from gazax.export.parity import EARLY_LIMIT, LIMIT, compare
 from gazax.typing import RunError
+from tests.batches import spec_of
 from tests.export.test_modeling_gazax import METHODS, batch_of, drawn, each
 
 INSIDE = {"stem", "block", "level_0", "attention_0", "feature_map", "features"}
@@ -30,8 +30,7 @@ def written(name, folder):
     method = METHODS[name]
     batch = batch_of((32, 64))
     params, state = drawn(jax.eval_shape(method.init, jax.random.key(0), batch))
-    empty = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), batch)
-    model = WholeModel(method, params, state, empty)
+    model = WholeModel(method, params, state, spec_of(batch))
     (folder / "config.json").write_text(json.dumps(model.config((32, 64))))
     model.write(folder)
     return model, dict(zip(("one", "other"), batch["image"][..., 0], strict=True))

@@ -17,6 +17,7 @@ from gazax.export.stablehlo import (
     PLATFORMS,
     PROGRAM,
     WEIGHTS,
+    compare_stablehlo,
     load_stablehlo,
     write_stablehlo,
 )
@@ -25,7 +26,7 @@ from gazax.methods.base import Classifies, PredictsSaliency
 from gazax.methods.segmentation import Segmentation
 from gazax.models import build
 from gazax.models.heads import Classifier, Projector
-from gazax.typing import InputError
+from gazax.typing import InputError, RunError
 from tests.batches import spec_of, tiny_batch
 from tests.export.test_modeling_gazax import IMAGES, METHODS, SLOW, drawn
 
@@ -187,6 +188,22 @@ def test_inputs_and_weights_are_those_that_the_outputs_depend_on(tmp_path):
     assert {"projector", "predictor"} < set(params)
     assert "target" in state
     assert {name.split("/")[1] for name in load_file(tmp_path / WEIGHTS)} == {"backbone"}
+
+
+def test_it_is_run_where_it_was_written_beside_the_method(written):
+    folder, params, state, _ = written
+    images = {"one": batch_of(1), "other": {**batch_of(1), "image": batch_of(2)["image"][1:]}}
+    found = compare_stablehlo(ALL[TINY], params, state, folder, images=images)
+    assert (found["passed"], found["platform"]) == (True, "cpu")
+    assert [(one["image"], one["tensor"], one["shape"]) for one in found["compared"]] == [
+        (image, tensor, shape)
+        for image in images
+        for tensor, shape in (("attention", [2, 2]), ("features", [8]), ("probabilities", [3]))
+    ]
+    params = {**params, "head": jax.tree.map(lambda leaf: 1.01 * leaf, params["head"])}
+    message = "(?s)program in model.stablehlo does not compute.*: 2 of 6 .*probabilities of one"
+    with pytest.raises(RunError, match=message):
+        compare_stablehlo(ALL[TINY], params, state, folder, images=images)
 
 
 def test_a_wrong_input_is_named(written):
