@@ -14,7 +14,8 @@ In --out:
 
     model.safetensors   float32, by the library's names; load_state_dict(strict=True) takes them
     config.json         architecture, arguments, sizes, preprocessing; timm's local-dir: reads it
-    modeling_gazax.py   of --layout=gazax: the modules that load it, in plain torch
+    modeling_gazax.py   of --layout=gazax: the modules that load it, in plain torch, with
+                        modeling_gazax.LICENSE
     README.md           a model card: use, data, numbers with intervals, terms
     parity.json         how far the torch model is from ours, tensor by tensor
     model.onnx          of --also=onnx: any number of images of the run's size
@@ -22,9 +23,10 @@ In --out:
                         how long JAX promises to read it, and stablehlo.safetensors
 
 Where torch is installed the torch model is built and compared with ours on noise and on a
-radiograph; one that differs by more than 1e-4 of a tensor's largest value is not written.
+radiograph, and so is the program of --also=stablehlo; what differs by more than 1e-4 of a tensor's
+largest value, or 1e-5 at the stem and the first block, is not written.
 
-Exit codes: 0 done, 1 the torch model differs, 2 the input is wrong.
+Exit codes: 0 done, 1 what was written differs, 2 the input is wrong.
 """
 
 import pathlib

@@ -31,6 +31,10 @@ LICENCE = (
     "gazax, which made the weights, is under Apache-2.0. The weights belong to whoever "
     "trained them; no licence for them is stated here. The terms of the data stand below."
 )
+_OF_MODULES = (
+    " `modeling_gazax.py` is a part of gazax: its licence is `modeling_gazax.LICENSE`, which goes "
+    "with it where it is passed on, and which does not speak of the weights."
+)
 _IMPORTS = """\
 import json
 
@@ -208,7 +212,7 @@ In this folder, with torch, numpy, safetensors, {_NEEDS[config["layout"]]} insta
 
 ## Licence and terms
 
-{LICENCE}
+{LICENCE}{_OF_MODULES if config["layout"] == "gazax" else ""}
 
 Terms of the data: {TERMS[made["data"]]}
 

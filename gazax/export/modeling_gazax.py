@@ -1,6 +1,7 @@
 """The networks of gazax in plain PyTorch. This file needs torch and nothing else.
 
-It is a part of gazax, under the Apache License 2.0, and is copied beside the weights.
+It is a part of gazax, under the Apache License 2.0, and is copied beside the weights with the text
+of that, modeling_gazax.LICENSE. Pass both on together.
 
     from safetensors.torch import load_file
     from modeling_gazax import ImageClassifier

@@ -34,6 +34,8 @@ from gazax.ops.image import to_float
 from gazax.typing import Batch, Size
 
 MODULES = "modeling_gazax.py"
+LICENCE = "modeling_gazax.LICENSE"
+"""Of the modules: with its text beside them whoever receives them may pass them on."""
 ANY_SIZE = (ResNet, DenseNet, InceptionResNetV2)
 """Backbones that take images of any size."""
 
@@ -85,9 +87,10 @@ class WholeModel:
         return {"channels": 1, "mean": [0.0], "std": [1.0]}
 
     def write(self, folder: pathlib.Path) -> None:
-        """Writes `model.safetensors` and the modules that load it."""
+        """Writes `model.safetensors`, the modules that load it, and the licence of these."""
         save_weights(folder / "model.safetensors", self._made[2], form="pt")
-        shutil.copyfile(pathlib.Path(__file__).with_name(MODULES), folder / MODULES)
+        for name in (MODULES, LICENCE):
+            shutil.copyfile(pathlib.Path(__file__).with_name(name), folder / name)
 
     def look(self, folder: pathlib.Path) -> Look:
         """What gives the outputs of both models, torch's made of a written folder.

@@ -54,6 +54,11 @@ def test_gaze_that_was_a_control_and_the_papers_protocol_are_named():
     assert "REFLACX, gaze `shuffled`, protocol `paper`." in text
 
 
+def test_the_modules_that_come_along_have_their_licence_beside_them():
+    assert "its licence is `modeling_gazax.LICENSE`" in card(config("gazax"))
+    assert "modeling_gazax" not in card(config("timm"))
+
+
 @pytest.mark.parametrize("run", [True, False])
 def test_a_program_that_was_not_run_is_called_so(run):
     text = card({**config(), "also": {"stablehlo": run}})

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict
 from gazax import export
 from gazax.export.architectures import ARCHITECTURES, settings_of
 from gazax.export.full import from_full_state, full_state
+from gazax.export.network import LICENCE
 from gazax.methods import (
     BYOL,
     GGCAM,
@@ -39,6 +40,7 @@ from gazax.models.heads import AttentionModule, Classifier, Projector
 from gazax.typing import InputError
 from tests.batches import tiny_batch
 from tests.methods.encoders import TinyGuide
+from tests.runs import ROOT
 
 SLOW = pytest.mark.slow
 VIT = build("vit", patch_size=8, width=16, depth=2, num_heads=2)
@@ -385,6 +387,11 @@ def test_the_file_that_goes_along_needs_torch_alone():
         elif isinstance(node, ast.ImportFrom):
             found.add(node.module.partition(".")[0])
     assert found - set(sys.stdlib_module_names) == {"torch"}
+
+
+def test_its_licence_is_the_projects():
+    folder = pathlib.Path(inspect.getfile(export)).parent
+    assert (folder / LICENCE).read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
 @pytest.mark.parametrize(
