@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.experiment.trained import STEP, make_config, make_staged
+from tests.experiment.trained import STEP, make_config, make_staged, make_workdir
 from tests.runs import call
 
 WITH_TORCH = (
@@ -93,24 +93,38 @@ def site_of(folder, *packages):
     return folder
 
 
+LOCAL_DIR = """
+import timm
+local = timm.create_model("local-dir:.", pretrained=True).eval()
+with torch.inference_mode():
+    assert torch.equal(local(image), output)
+"""
+"""timm's own loading of the folder, after the card's snippet."""
+BLOCKED = "import sys\nsys.modules.update(dict.fromkeys(('jax', 'jaxlib', 'flax', 'gazax')))\n"
+
+
 @pytest.mark.slow
 @pytest.mark.torch
-@pytest.mark.parametrize("layout", ["timm", "gazax"])
+@pytest.mark.parametrize("layout", ["timm", "torchvision", "gazax"])
 def test_a_receiver_without_jax_runs_the_cards_snippet(env, staged, tmp_path, layout):
-    """Torch, timm and safetensors alone can be imported; the snippet is the card's own."""
-    out = tmp_path / "out"
+    """Torch, timm, torchvision and safetensors alone can be imported; the snippet is the card's."""
+    out, workdir = tmp_path / "out", staged
+    if layout == "torchvision":  # which has no ViT
+        config = make_config("configs/eval/linear_probe.py:model=resnet,smoke")
+        config.model.depth = 18
+        workdir = make_workdir(tmp_path / "run", config)
     flags = (f"--layout={layout}", "--part=full", f"--out={out}")
-    export(env, f"--workdir={staged}", *flags, start=("-c", WITH_TORCH))
+    export(env, f"--workdir={workdir}", *flags, start=("-c", WITH_TORCH))
     pixels = np.random.default_rng(0).integers(0, 256, (50, 40), np.uint8)
     Image.fromarray(pixels).save(out / "radiograph.png")
     text = (out / "README.md").read_text()
     snippet = text.split("```python\n")[1].split("```")[0]
     (tmp_path / "site").mkdir()
-    site = site_of(tmp_path / "site", "torch", "timm", "safetensors", "pillow")
+    site = site_of(tmp_path / "site", "torch", "timm", "torchvision", "safetensors", "pillow")
     assert not (site / "jax").exists()
     assert not (site / "gazax").exists()
     mend = ""
-    if layout == "timm":  # what `import_torchvision` does, where the two do not fit
+    if layout != "gazax":  # what `import_torchvision` does, where the two do not fit
         mend = (
             "import torch\n"
             "try:\n    import torchvision\n"
@@ -119,9 +133,9 @@ def test_a_receiver_without_jax_runs_the_cards_snippet(env, staged, tmp_path, la
             "    library.define('nms(Tensor x) -> Tensor')\n"
             "    library.define('qnms(Tensor x) -> Tensor')\n"
         )
-    (tmp_path / "run.py").write_text(
-        f"import sys\nsys.path[:0] = [{str(site)!r}, {str(out)!r}]\n{mend}{snippet}"
-    )
+    paths = f"sys.path[:0] = [{str(site)!r}, {str(out)!r}]\n"
+    more = LOCAL_DIR if layout == "timm" else ""
+    (tmp_path / "run.py").write_text(f"{BLOCKED}{paths}{mend}{snippet}{more}")
     done = subprocess.run(
         [sys.executable, "-I", "-S", tmp_path / "run.py"],
         cwd=out,
@@ -130,7 +144,7 @@ def test_a_receiver_without_jax_runs_the_cards_snippet(env, staged, tmp_path, la
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    expected = "torch.Size([1, 3])" if layout == "timm" else "'logits': torch.Size([1, 3])"
+    expected = "'logits': torch.Size([1, 3])" if layout == "gazax" else "torch.Size([1, 3])"
     assert expected in done.stdout
 
 

@@ -117,8 +117,10 @@ def state_dict(
         tensors = inception_resnet_v2.to_timm(params, stats)
     stem = f"{described.first_conv}.weight"
     if tensors[stem].shape[1] == 1 and described.channels == _COLOURS:
-        third = tensors[stem] / np.asarray(_COLOURS, tensors[stem].dtype)
-        tensors[stem] = np.repeat(third, _COLOURS, axis=1)
+        kernel = tensors[stem]
+        third = kernel / np.asarray(_COLOURS, kernel.dtype)
+        # a third but for rounding, and so added up to the last bit what they were
+        tensors[stem] = np.concatenate([third, third, kernel - 2 * third], axis=1)
     return tensors
 
 

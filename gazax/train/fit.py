@@ -17,12 +17,14 @@ def fit_channels(
 
     Args:
       kernel: of 1 or 3 input channels.
-      channels: the other of the two. To 1 the three are added up; to 3 each is a third of it.
+      channels: the other of the two. To 1 the three are added up; to 3 each is a third of it, the
+        last what the others leave, so that there and back is the same to the last bit.
     """
     if channels == 1:
         return kernel.sum(axis=2, keepdims=True, dtype=np.float32)
-    third = np.asarray(kernel, np.float32) / np.float32(COLOURS)
-    return np.repeat(third, channels, axis=2)
+    kernel = np.asarray(kernel, np.float32)
+    third = kernel / np.float32(COLOURS)
+    return np.concatenate([third, third, kernel - 2 * third], axis=2)
 
 
 def resample_positions(

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file
 from gazax import config as config_lib
 from gazax.experiment import export
 from gazax.experiment.export import Export
-from gazax.export import probes, stablehlo
+from gazax.export import foreign, probes, stablehlo
+from gazax.train import init_from
 from gazax.train.checkpoint import Checkpoints, write_manifest
 from gazax.train.source import load_source
 from gazax.train.state import TrainState
@@ -88,7 +89,9 @@ def test_the_folder_holds_the_weights_bit_for_bit_and_what_they_are(timm, vit, w
 
 
 @pytest.mark.torch
-def test_timm_makes_it_from_the_config_and_loads_it_strictly(timm, monkeypatch, written):
+def test_timm_makes_it_from_the_config_and_loads_it_strictly(
+    timm, monkeypatch, vit, written, tmp_path
+):
     import torch
 
     out, _ = written
@@ -105,10 +108,23 @@ def test_timm_makes_it_from_the_config_and_loads_it_strictly(timm, monkeypatch, 
     local = reload(monkeypatch, timm, out)
     with torch.no_grad():
         torch.testing.assert_close(local(image), net(image), rtol=0, atol=0)
+    assert_comes_back(net, vit, tmp_path)
     cfg = local.pretrained_cfg
     assert (cfg["mean"], cfg["std"]) == ([0.5], [0.25])
     assert tuple(cfg["input_size"]) == (1, 32, 32)
     assert cfg["label_names"] == list(LABELS)
+
+
+def assert_comes_back(net, workdir, folder):
+    """What torch's network holds is, as a run begins with it, what the workdir has."""
+    from safetensors.torch import save_file
+
+    save_file(net.state_dict(), folder / "back.safetensors")
+    back = load_source(folder / "back.safetensors", read_foreign=foreign.read)
+    before = load_source(workdir)
+    scopes = ({"backbone": before.params["backbone"]}, dict(before.state))
+    found = init_from.initialise(*scopes, back, scopes={"backbone": "backbone"})
+    jax.tree.map(np.testing.assert_array_equal, found, scopes)
 
 
 def make_model(folder, **model):
@@ -155,6 +171,7 @@ def test_a_convolutional_net_is_verified_on_an_odd_size_too(
     with torch.no_grad():
         features = net(torch.zeros(1, channels, *config["preprocessing"]["size"]))
     assert features.shape == (1, config["num_features"])
+    assert_comes_back(net, workdir, tmp_path)
 
 
 @pytest.mark.torch

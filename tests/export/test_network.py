@@ -5,11 +5,12 @@ import json
 import jax
 import pytest
 
+from gazax.export.full import from_full_state
 from gazax.export.network import WholeModel
 from gazax.export.parity import EARLY_LIMIT, LIMIT, compare
 from gazax.typing import RunError
 from tests.batches import spec_of
-from tests.export.test_modeling_gazax import METHODS, batch_of, drawn, each
+from tests.export.test_modeling_gazax import METHODS, assert_same_arrays, batch_of, drawn, each
 
 INSIDE = {"stem", "block", "level_0", "attention_0", "feature_map", "features"}
 OF = {
@@ -36,6 +37,18 @@ def written(name, folder):
     return model, dict(zip(("one", "other"), batch["image"][..., 0], strict=True))
 
 
+def assert_comes_back(model, folder):
+    """What torch's network holds is what the method has, but for what is left out."""
+    config = model.config((32, 64))
+    weights = model.torch_network(folder).state_dict()
+    params, state, _ = from_full_state(weights, config["architecture"], config["model_args"])
+    assert_same_arrays(params, {scope: model.params[scope] for scope in params})
+    assert_same_arrays(
+        state, {scope: model.state[scope] for scope in model.state if scope in params}
+    )
+    assert {*model.params, *model.state} - {*params} == set(model.left_out)
+
+
 @pytest.mark.torch
 @each(METHODS, ("gg_cam", "segmentation by a U-Net", "fusion"))
 def test_every_network_is_compared_from_its_stem_to_its_end(name, tmp_path):
@@ -51,6 +64,7 @@ def test_every_network_is_compared_from_its_stem_to_its_end(name, tmp_path):
         assert limits.keys() >= {"features", "density"}
     else:
         assert limits.keys() >= INSIDE | OF.get(name, set())
+    assert_comes_back(model, tmp_path)
     for tensor, limit in limits.items():
         early = tensor.endswith(("stem", "block"))
         assert limit == (EARLY_LIMIT if early else LIMIT), tensor

@@ -22,6 +22,13 @@ def test_colours_are_added_up_and_grey_is_shared_out():
     np.testing.assert_allclose(fit_channels(kernel[:, :, 2:], 3), [[[[4 / 3, 5 / 3]] * 3]])
 
 
+def test_a_grey_kernel_comes_back_from_colours_bit_for_bit():
+    kernel = np.random.default_rng(0).normal(size=(7, 7, 1, 64)).astype(np.float32)
+    colours = fit_channels(kernel, 3)
+    np.testing.assert_allclose(colours, np.broadcast_to(kernel / 3, colours.shape), rtol=1e-6)
+    np.testing.assert_array_equal(fit_channels(colours, 1), kernel)
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 def test_channels_come_out_in_single_precision(dtype):
     kernel = np.full((1, 1, 3, 1), 30000, dtype)  # the sum of three is none of half precision
