@@ -4,6 +4,12 @@
 
 A config with `stages` runs one after the other, each in a folder of the workdir.
 
+Several processes, on one host or many, are one run. Cloud TPU, Slurm, Kubernetes and Open MPI tell
+each of them which it is; elsewhere flags do, on every host:
+
+    python -m gazax.main --config=... --workdir=DIR \
+        --coordinator_address=HOST:PORT --num_processes=N --process_id=I
+
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 75 interrupted and saved (the same
 command goes on).
 """
@@ -31,6 +37,27 @@ WORKDIR = flags.DEFINE_string(
     None,
     "Folder of the run. Default: runs/<config and its arguments, with a hash of overrides>.",
 )
+COORDINATOR_ADDRESS = flags.DEFINE_string(
+    "coordinator_address",
+    None,
+    "HOST:PORT of process 0, where no cluster tells it; with --num_processes and --process_id.",
+)
+NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes", None, "Processes of the run; 1: this one alone.", lower_bound=1
+)
+PROCESS_ID = flags.DEFINE_integer(
+    "process_id", None, "Which of them this is, from 0.", lower_bound=0
+)
+COORDINATOR_PORT = flags.DEFINE_integer(
+    "coordinator_port",
+    None,
+    "Port of process 0, in the place of the one that JAX takes in this cluster.",
+    lower_bound=1,
+    upper_bound=65535,
+)
+INITIALIZATION_TIMEOUT = flags.DEFINE_integer(
+    "initialization_timeout", 300, "Seconds to wait for the other processes.", lower_bound=1
+)
 flags.adopt_module_key_flags(config_lib.command)  # so that --help shows --json
 
 
@@ -43,39 +70,51 @@ def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
             f"'{spec}' is a sweep of several runs: python -m gazax.sweep --config={spec} --out=DIR."
         )
     with Preemption() as preemption:  # before the imports, which take seconds
-        import jax
         from etils import epath
 
-        from gazax.experiment.compilation import use_compilation_cache
-        from gazax.experiment.run import Run
+        from gazax.train import agreement, distributed, lock
 
         config_lib.check_json()
-        if jax.process_count() > 1:
-            raise InputError(
-                f"this version of gazax trains in one process, on all of its devices; "
-                f"{jax.process_count()} processes were started. Start one."
-            )
+        meeting = distributed.find(
+            coordinator_address=COORDINATOR_ADDRESS.value,
+            num_processes=NUM_PROCESSES.value,
+            process_id=PROCESS_ID.value,
+            coordinator_port=COORDINATOR_PORT.value,
+            initialization_timeout=INITIALIZATION_TIMEOUT.value,
+        )
         folder = epath.Path(WORKDIR.value or default_workdir(spec, overrides)).expanduser()
-        if "stages" in config:
-            code = run_stages(config, folder, preemption)
-        else:
-            use_compilation_cache(config)
-            code = lead(Run(config, folder, source=config.init_from.path), preemption)
-        if code == 0:
-            write_numbers(folder)
-        return code
+        # Before any device is touched, and so before what makes arrays is imported.
+        with distributed.joined(meeting, timeout=INITIALIZATION_TIMEOUT.value):
+            try:
+                code = train(config, folder, preemption)
+                if code == 0:
+                    agreement.from_first(lambda: write_numbers(folder))
+                return code
+            finally:
+                lock.release()
+
+
+def train(config: ConfigDict, folder: "epath.Path", preemption: "Preemption") -> int:
+    """One run or its stages; returns the exit code."""
+    from gazax.experiment.compilation import use_compilation_cache
+    from gazax.experiment.run import Run
+
+    if "stages" in config:
+        return run_stages(config, folder, preemption)
+    use_compilation_cache(config)
+    return lead(Run(config, folder, source=config.init_from.path), preemption)
 
 
 def run_stages(config: ConfigDict, folder: "epath.Path", preemption: "Preemption") -> int:
     """The stages of a config, each in its folder of the workdir; returns the exit code."""
     from gazax.experiment.compilation import use_compilation_cache
     from gazax.experiment.run import Run
-    from gazax.train import stages, workdir
+    from gazax.train import agreement, lock, stages, workdir
 
     names = tuple(config.stages)
     stages.check_names(names)
     order = {"stages": names}, ""  # each stage claims its own folder with all of its config
-    workdir.check_claim(folder, *order)
+    agreement.from_first(lambda: workdir.check_claim(folder, *order))
     handed_on = {}  # a mistake in the last stage is found before the first is run
     for name, stage in config.stages.items():
         use_compilation_cache(stage)
@@ -85,13 +124,16 @@ def run_stages(config: ConfigDict, folder: "epath.Path", preemption: "Preemption
         trial = Run(ConfigDict(stage.to_dict()), stages.stage_folder(folder, name), source=source)
         handed_on[name] = trial.rehearse()
 
+    def take() -> None:
+        workdir.claim(folder, *order)
+        lock.lock(folder)
+
     def run_stage(name: str, stage_folder: "epath.Path") -> int:
         stage = config.stages[name]
         source = stages.resolve_path(stage.init_from.path, folder, names[: names.index(name)])
         run = Run(stage, stage_folder, source=str(source))
         if name == names[0]:
-            workdir.claim(folder, *order)
-            workdir.lock(folder)
+            agreement.from_first(take)
         print(f"stage {name}:", flush=True)
         return lead(run, preemption)
 

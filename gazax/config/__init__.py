@@ -19,7 +19,7 @@ from gazax.config.arguments import (
     parse_arg,
     with_later_keys,
 )
-from gazax.config.command import JSON, check_json, override, run
+from gazax.config.command import JSON, check_json, ending_of, override, run
 from gazax.typing import InputError
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "cooperative",
     "datasets",
     "did_you_mean",
+    "ending_of",
     "flatten",
     "load",
     "load_beside",

@@ -66,12 +66,22 @@ def run(main: Callable[..., int | None], *, takes_config: bool = False) -> None:
 def _errors_as_lines() -> Iterator[None]:
     try:
         yield
-    except (InputError, flags.Error) as error:
-        _fail(str(error), 2)
-    except RunError as error:
-        _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on.", 130)
+    except (Exception, KeyboardInterrupt) as error:
+        ending = ending_of(error)
+        if ending is None:
+            raise
+        _fail(*ending)
+
+
+def ending_of(error: BaseException) -> tuple[str, int] | None:
+    """The line and the exit code that a command ends with; None is a traceback."""
+    if isinstance(error, InputError | flags.Error):
+        return str(error), 2
+    if isinstance(error, RunError):
+        return str(error), 1
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command goes on.", 130
+    return None
 
 
 def _parse_config(argv: list[str]) -> tuple[list[str], list[Any]]:

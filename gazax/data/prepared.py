@@ -64,7 +64,9 @@ def prepare(
         for folder in (order.folder, order.working):
             shutil.rmtree(folder, ignore_errors=True)
     if not order.folder.is_dir():
-        order.make(shard=(0, 1), workers=workers, progress=progress)
+        with locked(order.working):  # any number of processes may ask at once
+            if not order.folder.is_dir():
+                order.make(shard=(0, 1), workers=workers, progress=progress)
     return Records(order.folder)
 
 

@@ -125,23 +125,34 @@ def walk(
 ) -> Iterator[tuple[Batch, tuple[Any, ...]]]:
     """Each batch and what functions of it give, both on the host and without padding.
 
-    The devices work on the next batch while the caller does on this one.
+    The devices work on the next batch while the caller does on this one. Of several processes each
+    gets the whole batch and all that was found, in the order of a single one.
 
     Args:
-      batches: padding has weight 0.
-      functions: what is wanted of each batch; compiled, so that a call returns before it is done.
+      batches: this process's part of them, see `evaluation_batches`; padding has weight 0.
+      functions: what is wanted of each batch; compiled, so that a call returns before it is done,
+        and the same on all devices.
       mesh: the devices.
     """
+    several = mesh.is_multi_process
 
-    def start(batch: Batch) -> tuple[Batch, tuple[Any, ...]]:
-        if not functions:
+    def start(batch: Batch) -> tuple[Any, tuple[Any, ...]]:
+        if not functions and not several:
             return batch, ()
         placed = place_batch(batch, batch_sharding(mesh))
-        return batch, tuple(function(placed) for function in functions)
+        found = tuple(function(placed) for function in functions)
+        if not several:
+            return batch, found
+        # What is cached of the images was read for the functions, and is large.
+        placed = {name: part for name, part in placed.items() if name != "cached"}
+        return _everywhere(placed, mesh=mesh), found
 
-    def finish(batch: Batch, found: tuple[Any, ...]) -> tuple[Batch, tuple[Any, ...]]:
+    def finish(batch: Any, found: tuple[Any, ...]) -> tuple[Batch, tuple[Any, ...]]:
         real = np.asarray(batch["weight"]) > 0
-        rows = slice(None) if real.all() else real  # a mask would copy every image
+        rows: Any = slice(None) if real.all() else real  # a mask would copy every image
+        if several:  # the processes' parts stand one behind the other
+            order = np.argsort(np.asarray(batch["place"]), kind="stable")
+            rows = order[real[order]]
         return jax.tree.map(lambda part: np.asarray(part)[rows], (batch, found))
 
     begun = None
@@ -179,6 +190,11 @@ def fixations(batch: Batch) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         # A reader without weight is not in the gaze map either; -1 is padding.
         counts = (reader >= 0) & (weight[reader] > 0)
         yield points[counts], reader[counts]
+
+
+@functools.partial(jax.jit, static_argnames="mesh")
+def _everywhere(tree: Any, *, mesh: Mesh) -> Any:
+    return jax.lax.with_sharding_constraint(tree, replicated(mesh))
 
 
 @functools.partial(jax.jit, static_argnames="mesh")

@@ -51,7 +51,7 @@ def save_gallery(
     folder.mkdir()
     rows = {int(split.index[row]): (number, row) for number, row in enumerate(chosen)}
     functions = (functools.partial(render_readers, mesh=mesh), *maps.values())
-    batches = batches_with(rows, split.batches())
+    batches = batches_with(rows, split, mesh=mesh)
     for batch, looks, ((own, _), *found) in look(batches, *functions, mesh=mesh):
         for place, seen in enumerate(looks):
             if seen.index not in rows:

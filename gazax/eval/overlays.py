@@ -8,7 +8,9 @@ from etils import epath
 from jax.sharding import Mesh
 
 from gazax.eval.encode import OfBatch, Split, look
+from gazax.train import agreement
 from gazax.train.files import whole
+from gazax.train.sharding import share
 from gazax.typing import Batch
 
 matplotlib.use("Agg")
@@ -35,13 +37,14 @@ def save_overlays(
       count: pictures.
       mesh: the devices.
     """
-    folder.mkdir(exist_ok=True)
+    if agreement.is_first():
+        folder.mkdir(exist_ok=True)
     rows = sorted(range(len(split.index)), key=lambda row: not split.has_gaze[row])[:count]
     wanted = {int(split.index[row]) for row in rows}
-    batches = batches_with(wanted, split.batches())
+    batches = batches_with(wanted, split, mesh=mesh)
     for batch, looks, found in look(batches, *pictures.values(), mesh=mesh):
         for row, seen in enumerate(looks):
-            if seen.index not in wanted:
+            if seen.index not in wanted or not agreement.is_first():
                 continue
             maps = {title: maps[row] for title, maps in zip(pictures, found, strict=True)}
             save_overlay(
@@ -53,21 +56,27 @@ def save_overlays(
             )
 
 
-def batches_with(wanted: Iterable[int], batches: Iterable[Batch]) -> Iterator[Batch]:
+def batches_with(wanted: Iterable[int], split: Split, *, mesh: Mesh) -> Iterator[Batch]:
     """The batches in which any of the wanted images is, until each has been there.
+
+    The same ones in every process, whichever of them has read the image.
 
     Args:
       wanted: places in the data set.
-      batches: of a split.
+      split: whose batches.
+      mesh: the devices.
     """
-    left = set(wanted)
-    for batch in batches:
+    left = set(np.flatnonzero(np.isin(split.index, list(wanted))).tolist())
+    begin = 0
+    for batch in split.batches():
         if not left:
             return
-        here = left & set(np.asarray(batch["index"]).tolist())
+        end = begin + len(batch["index"]) * share(mesh)["process_count"]
+        here = {row for row in left if begin <= row < end}
         if here:
             yield batch
         left -= here
+        begin = end
 
 
 def save_overlay(

@@ -1,5 +1,6 @@
 """The frozen part of a run's model, computed once for all of its images."""
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -9,14 +10,14 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 
 from gazax import config as config_lib
-from gazax.data import frozen_features
+from gazax.data import cache_folder, frozen_features
 from gazax.data.frozen_features import FrozenFeatures
 from gazax.data.splits import SPLITS
 from gazax.eval.encode import walk
 from gazax.methods.base import Params, Precomputes, State
 from gazax.methods.views import is_undisturbed
-from gazax.train import freeze
-from gazax.train.sharding import replicated
+from gazax.train import agreement, freeze
+from gazax.train.sharding import local_mesh, replicated, to_host
 from gazax.typing import Batch, InputError
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ def compute_frozen(run: "Run") -> FrozenFeatures:
             f"{key} is for images as they are, and config.views.standard disturbs them; take "
             "False, or crop=(1.0,1.0) and 0 for the rest."
         )
-    params, state = run.first  # what is frozen is the same at every step
+    # What is frozen is the same at every step; each host computes it by itself, or finds it.
+    mesh = local_mesh()
+    params, state = jax.device_put(to_host(run.first), replicated(mesh))
     _, frozen = freeze.split(params, method.freeze)
     spec = config_lib.batch_spec(config)
     if not jax.eval_shape(method.precompute, params, state, spec):
         raise InputError(f"{key}: nothing of this model is the same in every step; take False.")
-    precompute = jax.jit(method.precompute, out_shardings=replicated(run.mesh))
+    precompute = jax.jit(method.precompute, out_shardings=replicated(mesh))
 
     def computed() -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
         print("computing what the frozen parts give, once", flush=True)
@@ -59,14 +62,15 @@ def compute_frozen(run: "Run") -> FrozenFeatures:
             return precompute(params, state, batch)
 
         for name in SPLITS:
-            for batch, (found,) in walk(run.read(name), of_batch, mesh=run.mesh):
+            for batch, (found,) in walk(run.read(name, mesh=mesh), of_batch, mesh=mesh):
                 yield np.asarray(batch["index"]), found
 
-    settings = config.to_dict()
-    return frozen_features.make(
+    settings, digest = config.to_dict(), _digest(frozen, state)
+    make = functools.partial(
+        frozen_features.make,
         {
             "version": VERSION,
-            "weights": _digest(frozen, state),
+            "weights": digest,
             "records": run.records.content_hash,
             "method": config.method.name,
             "freeze": list(config.freeze),
@@ -79,6 +83,7 @@ def compute_frozen(run: "Run") -> FrozenFeatures:
         images=len(run.records.image_ids),
         cache=config.data.cache or None,
     )
+    return agreement.in_turn(cache_folder(config.data.cache or None), make)
 
 
 def _digest(frozen: Params, state: State) -> str:

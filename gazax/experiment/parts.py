@@ -1,6 +1,7 @@
 """From a config to what it names: the records, the optimizer, the weights to begin with."""
 
 import dataclasses
+import functools
 import math
 import sys
 from typing import Any
@@ -14,7 +15,7 @@ from gazax.data.gaze_settings import OWN, GazeSettings
 from gazax.data.protocols import under_protocol
 from gazax.data.records import Records
 from gazax.eval.finetune import check_counts
-from gazax.train import optim
+from gazax.train import agreement, optim
 from gazax.typing import InputError
 
 NEEDS_GAZE = {
@@ -41,16 +42,19 @@ GAZE_KEYS = (
 def prepare(config: ConfigDict) -> Records:
     """The config's data as records, made where they are not there yet, split by its protocol."""
     settings = config.data
-    records = data.prepare(
+    cache = settings.cache or None
+    prepare = functools.partial(
+        data.prepare,
         settings.name,
         root=settings.root or None,
         size=tuple(settings.size),
-        cache=settings.cache or None,
+        cache=cache,
         max_bad_fraction=settings.max_bad_fraction,
         keep_ids=settings.keep_ids,
         progress=sys.stderr.isatty(),
         **settings.source.to_dict(),
     )
+    records = agreement.in_turn(data.cache_folder(cache), prepare)
     return under_protocol(records, settings.protocol)
 
 

@@ -26,6 +26,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from gazax import config as config_lib
+from gazax import data
 from gazax.data import pipeline, predicted_gaze
 from gazax.data.gaze_settings import PREDICTED
 from gazax.data.mean_gaze import fit_fixations, grid_side
@@ -35,7 +36,7 @@ from gazax.eval.encode import content_masks, render, walk
 from gazax.eval.saliency_prediction import SaliencyMethod, make_saliency
 from gazax.experiment import parts
 from gazax.experiment.method import build_method
-from gazax.train import init_from, sharding, stages
+from gazax.train import agreement, init_from, sharding, stages
 from gazax.train.checkpoint import MANIFEST
 from gazax.train.source import Source, load_source
 from gazax.train.workdir import read_config
@@ -88,16 +89,15 @@ def find_predictor(path: str) -> GazePredictor:
         raise InputError(f"{key}: {error}") from None
 
 
-def predict_gaze(
-    config: ConfigDict, records: Records, predictor: GazePredictor, *, mesh: Mesh
-) -> PredictedGaze:
+def predict_gaze(config: ConfigDict, records: Records, predictor: GazePredictor) -> PredictedGaze:
     """Of the training images: found beside the records, or computed and kept there.
+
+    Each host does it by itself, with its own devices.
 
     Args:
       config: of the run that is to be trained.
       records: its images.
       predictor: of `find_predictor`.
-      mesh: the devices that predict.
 
     Raises:
       InputError: the images cannot be prepared at the size of the model, a weight or a prediction
@@ -106,7 +106,8 @@ def predict_gaze(
     seen = _at_size_of(predictor, config, records)
     side = grid_side(config.data.max_fixations, seen.size)
     settings = predictor.config.to_dict()
-    return predicted_gaze.make(
+    make = partial(
+        predicted_gaze.make,
         {
             "version": VERSION,
             "weights": predictor.source.identity,
@@ -118,11 +119,12 @@ def predict_gaze(
             "side": side,
             "backend": jax.default_backend(),
         },
-        _computed(config, seen, predictor, mesh=mesh),
+        _computed(config, seen, predictor, mesh=sharding.local_mesh()),
         images=seen.num_examples("train"),
         side=side,
         cache=config.data.cache or None,
     )
+    return agreement.in_turn(data.cache_folder(config.data.cache or None), make)
 
 
 def _at_size_of(predictor: GazePredictor, config: ConfigDict, records: Records) -> Records:

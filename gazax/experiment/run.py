@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from clu.parameter_overview import count_parameters
 from etils import epath
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from gazax import config as config_lib
@@ -35,7 +36,7 @@ from gazax.experiment.scanpaths import describe_scanpaths
 from gazax.export import foreign
 from gazax.methods import Method
 from gazax.methods.base import Params, State
-from gazax.train import init_from, loop, sharding, workdir
+from gazax.train import agreement, init_from, lock, loop, sharding, workdir
 from gazax.train.checkpoint import MANIFEST, Checkpoints
 from gazax.train.preemption import Preemption
 from gazax.train.source import Source, load_source
@@ -139,6 +140,9 @@ class Run:
         Raises:
           InputError: the folder is another run's.
         """
+        return agreement.from_first(self._find_finished)
+
+    def _find_finished(self) -> dict[str, Any] | None:
         workdir.check_claim(self.folder, *self._identity)
         summary = workdir.read_summary(self.folder)
         if not summary:
@@ -152,14 +156,17 @@ class Run:
         for gone in filter(None, (self._missing, self._unpredicted)):
             raise gone
         described = self._start.described
-        workdir.claim(self.folder, *self._identity)
-        workdir.lock(self.folder)
+        names = ("config", "data", "init_from", "gaze")
+        agreement.check_same(dict(zip(names, self._identity, strict=True)))
+        agreement.from_first(self._take)
+        workdir.check_shared(self.folder)
         known = self.records.summary
         print(
             f"{self.folder}: {self.config.data.name}, {known['images']} images of "
             f"{known['patients']} patients, {known['images_without_gaze']} without gaze; "
             f"{count_parameters(described.params):,} parameters; "
-            f"{jax.device_count()} x {jax.devices()[0].device_kind}",
+            f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+            + (f" of {jax.process_count()} processes" if jax.process_count() > 1 else ""),
             flush=True,
         )
         if self.source is not None:
@@ -170,11 +177,15 @@ class Run:
                 flush=True,
             )
 
+    def _take(self) -> None:
+        workdir.claim(self.folder, *self._identity)
+        lock.lock(self.folder)
+
     def train(self, preemption: Preemption) -> loop.Outcome:
         """Trains from wherever the workdir is to the end, or until it is interrupted."""
         train = self.config.train
         if self._predictor is not None:
-            found = predict_gaze(self.config, self.records, self._predictor, mesh=self.mesh)
+            found = predict_gaze(self.config, self.records, self._predictor)
             print(f"gaze predicted by {self._predictor.source.name}: {found}", flush=True)
             self._examples = self._make_examples(found)
             self._predicted = found
@@ -253,16 +264,22 @@ class Run:
             count=self.config.eval.overlays,
             mesh=self.mesh,
         )
-        workdir.write_json(self.folder / "summary.json", summary)
+        agreement.from_first(lambda: workdir.write_json(self.folder / "summary.json", summary))
         return summary
 
-    def read(self, name: str) -> Iterator[Batch]:
-        """Every image of a split once, as it is; see `pipeline.evaluation_batches`."""
+    def read(self, name: str, *, mesh: Mesh | None = None) -> Iterator[Batch]:
+        """Every image of a split once, as it is; see `pipeline.evaluation_batches`.
+
+        Args:
+          name: train, validation or test.
+          mesh: whose batches; None is the run's, of which each process reads its part.
+        """
         return pipeline.evaluation_batches(
             self.records.source(name),
             batch_size=self.config.eval.batch_size,
             sigma_fraction=self.config.eval.sigma_fraction,
             **self._sizes,
+            **sharding.share(mesh or self.mesh),
         )
 
     def split(self, name: str, *, gaze: bool = True) -> Split:
@@ -435,6 +452,7 @@ class Run:
             self._examples,
             global_batch_size=self.config.train.batch_size,
             start=start,
+            **sharding.share(self.mesh),
             num_threads=self.config.data.num_threads,
             num_workers=self.config.data.num_workers,
         )

@@ -3,17 +3,20 @@
 ``<step>/state`` and ``<step>/data`` are orbax items; ``<step>/MANIFEST.sha256`` lists every file
 as ``sha256sum -c`` reads it. A folder without a manifest is not a checkpoint: orbax commits
 atomically, but checks no bytes when it restores.
+
+Of several processes each writes and reads its part of the arrays. The first one alone checks,
+removes and lists, and writes the manifest when all parts are on disk; the others take its word.
 """
 
 import concurrent.futures
 import hashlib
 from typing import Any
 
-import jax
 import orbax.checkpoint as ocp
 from absl import logging
 from etils import epath
 
+from gazax.train import agreement
 from gazax.train.files import write_text
 from gazax.train.state import TrainState
 from gazax.typing import InputError, RunError
@@ -66,7 +69,7 @@ def _sha256(path: epath.Path) -> str:
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run; every process makes the same calls.
 
     Args:
       folder: made if it does not exist.
@@ -79,15 +82,23 @@ class Checkpoints:
         self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
         self._pending: concurrent.futures.Future | None = None
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
+        self._saved: set[int] = set(agreement.from_first(self._tidy))
+
+    def _tidy(self) -> list[int]:
+        """Removes what was never finished; returns the steps that are left."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for path in self._folder.iterdir():
             ours = path.name.isdigit() or ".orbax-checkpoint-tmp" in path.name
             if ours and path.is_dir() and not (path / MANIFEST).exists():
                 logging.info("%s was never finished and is removed", path)
                 path.rmtree()
+        return self._listed()
 
     def steps(self) -> list[int]:
         """Steps that have a manifest, in order."""
+        return agreement.from_first(self._listed)
+
+    def _listed(self) -> list[int]:
         return sorted(
             int(path.name)
             for path in self._folder.iterdir()
@@ -104,9 +115,10 @@ class Checkpoints:
           best_step: kept, whatever its age.
         """
         self.wait()
-        folder = self._folder / str(step)
-        if folder.exists():
+        if step in self._saved:
             return
+        self._saved.add(step)
+        folder = self._folder / str(step)
         self._saver.save(
             folder,
             args=ocp.args.Composite(
@@ -118,9 +130,9 @@ class Checkpoints:
 
     def _finish(self, folder: epath.Path, best_step: int | None) -> None:
         self._saver.wait_until_finished()
-        if jax.process_index() == 0:
+        if agreement.is_first():
             write_manifest(folder)
-            for step in self.steps()[: -self._keep]:
+            for step in self._listed()[: -self._keep]:
                 if step != best_step:
                     # The manifest goes first: a kill in between leaves no checkpoint to believe.
                     (self._folder / str(step) / MANIFEST).unlink()
@@ -153,7 +165,13 @@ class Checkpoints:
         Raises:
           InputError: there are checkpoints and every one is damaged.
         """
-        steps = self.steps()
+        good = agreement.from_first(self._set_damaged_aside)
+        self._saved = set(good)
+        return self._read(good[-1], template) if good else None
+
+    def _set_damaged_aside(self) -> list[int]:
+        """The steps that are whole."""
+        steps = self._listed()
         aside = self._folder.with_name(f"{self._folder.name}.damaged")
         for step in steps:  # the older ones too: one of them may be the best, wanted at the end
             if damage := find_damage(self._folder / str(step)):
@@ -163,22 +181,26 @@ class Checkpoints:
                 if target.exists():
                     target.rmtree()
                 (self._folder / str(step)).rename(target)
-        if good := self.steps():
-            return self._read(good[-1], template)
+        if good := self._listed():
+            return good
         if steps:
             raise InputError(
                 f"all checkpoints of '{self._folder}' are damaged ({', '.join(map(str, steps))}); "
                 f"they are in '{aside}'. The same command now starts from step 0."
             )
-        return None
+        return []
 
     def restore(self, step: int, template: TrainState) -> tuple[TrainState, int]:
         """The state of one checkpoint and its count of examples, after checking every byte."""
-        if damage := find_damage(self._folder / str(step)):
-            raise RunError(
-                f"checkpoint {step} is damaged: {damage}. The same command sets it aside and goes "
-                "on with what is left."
-            )
+
+        def check() -> None:
+            if damage := find_damage(self._folder / str(step)):
+                raise RunError(
+                    f"checkpoint {step} is damaged: {damage}. The same command sets it aside and "
+                    "goes on with what is left."
+                )
+
+        agreement.from_first(check)
         return self._read(step, template)
 
     def _read(self, step: int, template: TrainState) -> tuple[TrainState, int]:

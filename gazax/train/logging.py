@@ -23,12 +23,16 @@ class Metrics:
     Args:
       workdir: of the run.
       start: the restored step, 0 at the beginning.
+      write: whether there is anything on disk; another process only remembers.
     """
 
-    def __init__(self, workdir: epath.Path, *, start: int) -> None:
+    def __init__(self, workdir: epath.Path, *, start: int, write: bool = True) -> None:
         self._path = workdir / "metrics.jsonl"
         before = read_metrics(workdir) if start else []
         self._lines = [line for line in before if line["step"] <= start]
+        self._file = self._events = None
+        if not write:
+            return
         write_text(self._path, "".join(_dumps(line) for line in self._lines))
         self._file = self._path.open("a")
         # It imports torch where there is one, which takes two seconds of every command.
@@ -40,6 +44,8 @@ class Metrics:
         """Appends a line; it is on disk when this returns."""
         line = {"step": step, **values}
         self._lines.append(line)
+        if self._file is None or self._events is None:
+            return
         self._file.write(_dumps(line))
         self._file.flush()
         for name, value in values.items():
@@ -62,8 +68,9 @@ class Metrics:
 
     def close(self) -> None:
         """Ends both files."""
-        self._file.close()
-        self._events.close()
+        if self._file is not None and self._events is not None:
+            self._file.close()
+            self._events.close()
 
 
 def read_metrics(workdir: epath.Path) -> list[dict[str, float]]:

@@ -15,9 +15,11 @@ from etils import epath
 from jax.sharding import Mesh
 
 from gazax.methods.base import Method
+from gazax.train import agreement
 from gazax.train.checkpoint import Checkpoints
 from gazax.train.logging import Metrics, Progress
 from gazax.train.preemption import Preemption
+from gazax.train.sharding import AnyProcess
 from gazax.train.start import Start, make_start  # noqa: F401  commands find it here
 from gazax.train.state import TrainState
 from gazax.train.step import make_step
@@ -90,7 +92,8 @@ def train(
       evaluate: held-out numbers of a state; called at step 0, every `eval_every`, and at the end.
       monitor: names among them; the first that exists chooses the best step: the highest, or,
         behind a minus sign, the lowest.
-      preemption: asked after every step; a requested one is saved, and the loop ends.
+      preemption: asked after every step; a requested one is saved, and the loop ends, in all
+        processes at the same step.
 
     Raises:
       RunError: a loss, a gradient or a parameter is not finite.
@@ -100,7 +103,7 @@ def train(
     restored = checkpoints.restore_latest(start.described)
     state, examples = restored if restored else (start.fresh(), 0)
     begin = int(state.step)
-    metrics = Metrics(workdir, start=begin)
+    metrics = Metrics(workdir, start=begin, write=agreement.is_first())
     progress = Progress(steps=steps, batch_size=batch_size)
     run_step = make_step(method, tx, schedule, mesh=mesh, parallel=parallel, seed=seed)
     if begin:
@@ -117,7 +120,9 @@ def train(
 
     def evaluate_now(step: int) -> None:
         began = time.perf_counter()
-        values = evaluate(state)
+        found = {name: float(value) for name, value in evaluate(state).items()}
+        # What decides when to stop, or what to keep, must be the same to the last bit everywhere.
+        values = agreement.from_first(lambda: found)
         metrics.write(step, values | {"evaluation_s": time.perf_counter() - began})
         progress.say_evaluation(step, values)
 
@@ -140,6 +145,7 @@ def train(
             "metrics.jsonl, or take patience=0 and an empty monitor."
         )
     preemption.hold()
+    anywhere = AnyProcess(mesh)
     stream = batches(examples)
     unread: tuple[int, Terms, Batch] | None = None
     step = begin
@@ -157,7 +163,7 @@ def train(
         if unread:
             settle(*unread)
         unread = (step, terms, batch)
-        stop = preemption.requested
+        stop = anywhere(preemption.requested)
         evaluates = step % cadence.eval_every == 0 or step == steps
         saves = step % cadence.checkpoint_every == 0 or step == steps or stop
         if not (evaluates or saves):
@@ -193,10 +199,11 @@ def _divergence(
 ) -> str:
     wrong = ", ".join(f"{k}={values[k]}" for k in MUST_BE_FINITE if not math.isfinite(values[k]))
     images = ", ".join(example_ids[i] for i in batch["index"])
+    where = f" (this process's of {jax.process_count()})" if jax.process_count() > 1 else ""
     return (
         f"training diverged at step {step} ({wrong}); every step up to {step - 1} was finite.\n"
         f"Last good checkpoint: {last_good or 'none yet'}.\n"
-        f"Images of the batch: {images}.\n"
+        f"Images of the batch{where}: {images}.\n"
         "A lower optim.learning_rate, a larger optim.warmup_fraction or a smaller optim.clip_norm "
         "is the usual mend; give another --workdir with it."
     )

@@ -3,7 +3,9 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from gazax.typing import InputError
@@ -13,7 +15,7 @@ FSDP = "fsdp"
 
 
 def make_mesh(*, fsdp: int = 1) -> Mesh:
-    """A mesh of every device, ``fsdp`` of them sharing one copy of the large parameters.
+    """A mesh of every process's devices, ``fsdp`` of them sharing one copy of large parameters.
 
     Raises:
       InputError: the devices do not divide by ``fsdp``.
@@ -75,3 +77,53 @@ def state_sharding(state: Any, mesh: Mesh, *, min_elements: int = 2**16) -> Any:
 def place_batch(batch: Any, sharding: NamedSharding) -> Any:
     """A process's part of a global batch, from host memory onto its devices."""
     return jax.tree.map(lambda part: jax.make_array_from_process_local_data(sharding, part), batch)
+
+
+def local_mesh() -> Mesh:
+    """A mesh of this process's devices alone, for what each process computes by itself."""
+    devices = np.array(jax.local_devices()).reshape(-1, 1)
+    return Mesh(devices, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
+
+
+def share(mesh: Mesh) -> dict[str, Any]:
+    """`process_index` and `process_count` of whom a batch for this mesh is cut over."""
+    if not mesh.is_multi_process:
+        return {"process_index": 0, "process_count": 1}
+    return {"process_index": jax.process_index(), "process_count": jax.process_count()}
+
+
+def to_host(tree: Any) -> Any:
+    """Whole arrays on the host of every process, wherever their parts are."""
+
+    def of_one(leaf: Any) -> np.ndarray:
+        whole = not isinstance(leaf, jax.Array) or leaf.is_fully_addressable
+        if whole or leaf.is_fully_replicated:
+            return np.asarray(leaf)
+        return multihost_utils.process_allgather(leaf, tiled=True)
+
+    return jax.tree.map(of_one, tree)
+
+
+class AnyProcess:
+    """Whether any process says so, asked at every step and answered a step later.
+
+    The answer is the same everywhere, and comes with the numbers of the step before, which are
+    waited for anyway. A run of one process is answered at once.
+
+    Args:
+      mesh: of the step.
+    """
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._asked: jax.Array | None = None
+        self._any = jax.jit(jnp.any, out_shardings=replicated(mesh))
+
+    def __call__(self, here: bool) -> bool:
+        """Asks, and answers what was asked before."""
+        if not self._mesh.is_multi_process:
+            return here
+        before = self._asked
+        mine = np.full(self._mesh.local_mesh.size, here)
+        self._asked = self._any(place_batch(mine, batch_sharding(self._mesh)))
+        return before is not None and bool(np.asarray(before))

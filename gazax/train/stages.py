@@ -6,6 +6,7 @@ from typing import Any
 
 from etils import epath
 
+from gazax.train import agreement
 from gazax.train.workdir import read_summary, write_json
 from gazax.typing import InputError, RunError
 
@@ -77,7 +78,7 @@ def run_stages(
     for name in names:
         if code := run(name, stage_folder(workdir, name)):
             return code
-    write_json(workdir / "summary.json", _combine(names, workdir))
+    agreement.from_first(lambda: write_json(workdir / "summary.json", _combine(names, workdir)))
     return 0
 
 

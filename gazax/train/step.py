@@ -47,6 +47,11 @@ def make_step(
         loss over the devices is differentiated. ``pmap``: the same, averaging gradients.
       seed: of the run; a step's key is ``fold_in(key(seed), step)``.
     """
+    if parallel == "pmap" and mesh.is_multi_process:
+        raise InputError(
+            f"train.parallel='pmap' is for one process, and these are {jax.process_count()}: take "
+            "parallel='jit' or 'shard_map'."
+        )
     if parallel == "pmap":  # pmap cannot be traced into a jitted step
         gradient = _gradient_of("pmap", method, mesh)
         jitted_update = jax.jit(_make_update(method, tx, schedule), donate_argnums=(0, 4))

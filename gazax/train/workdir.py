@@ -1,11 +1,10 @@
 """The folder that is the only state of a run: whose it is, and how it ended."""
 
-import fcntl
 import json
 import math
 from collections.abc import Mapping
 from importlib import metadata
-from typing import IO, Any
+from typing import Any
 
 from etils import epath
 
@@ -152,25 +151,17 @@ def claim(
         raise InputError(f"workdir '{workdir}' cannot be written: {error}.") from None
 
 
-_LOCKS: list[IO[str]] = []
-"""Open for as long as the process lives: the system ends the lock with it, SIGKILL or not."""
-
-
-def lock(workdir: epath.Path) -> None:
-    """Keeps other processes of this machine out of the workdir until this one ends.
+def check_shared(workdir: epath.Path) -> None:
+    """Refuses a workdir that the first process sees, after its `claim`, and this one does not.
 
     Raises:
-      InputError: another process trains there.
+      InputError: there is no `config.json` here.
     """
-    file = open(workdir / ".lock", "w")  # noqa: SIM115  it stays open on purpose
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not (workdir / "config.json").exists():
         raise InputError(
-            f"another process trains in workdir '{workdir}'; wait for it, stop it, or give "
-            "another --workdir."
-        ) from None
-    _LOCKS.append(file)
+            f"this process sees no workdir '{workdir}', which process 0 has just made: give a "
+            "--workdir that all hosts share, a bucket or a network disk."
+        )
 
 
 def read_json(path: epath.Path) -> dict[str, Any]:

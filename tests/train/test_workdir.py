@@ -3,7 +3,7 @@ import json
 import pytest
 from etils import epath
 
-from gazax.train.workdir import check_claim, claim, lock, read_summary, write_json
+from gazax.train.workdir import check_claim, claim, read_summary, write_json
 from gazax.typing import InputError
 
 CONFIG = {
@@ -123,10 +123,3 @@ def test_checking_writes_nothing(folder, tmp_path):
 def test_what_is_not_finite_is_null(tmp_path):
     write_json(epath.Path(tmp_path) / "a.json", {"x": [float("nan"), 1.0], "y": float("inf")})
     assert json.loads((tmp_path / "a.json").read_text()) == {"x": [None, 1.0], "y": None}
-
-
-def test_a_second_process_is_kept_out(folder):
-    """The lock belongs to the open file, so that a second one stands for a second process."""
-    lock(folder)
-    with pytest.raises(InputError, match="another process trains"):
-        lock(folder)
