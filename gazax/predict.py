@@ -62,7 +62,9 @@ def main() -> None:
 
     from gazax.eval.predictions import Predictions, find_images
     from gazax.experiment.workdirs import run_folder
+    from gazax.train.distributed import refuse_others
 
+    refuse_others("gazax.predict")
     root = pathlib.Path(IMAGES.value).expanduser()
     out = pathlib.Path(OUT.value).expanduser()
     if root.is_dir() and out.resolve().is_relative_to(root.resolve()):

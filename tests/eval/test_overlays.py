@@ -68,5 +68,8 @@ def test_the_first_images_with_gaze_are_drawn_with_their_own_maps(tmp_path, monk
 
 
 def test_batches_end_with_the_last_one_wanted():
-    assert [batch["index"].tolist() for batch in batches_with([5, 6], batches())] == [[4, 5, 6, 7]]
-    assert not list(batches_with([], batches()))
+    mesh = sharding.make_mesh()
+    split = load_split(batches, patient_ids=np.arange(12).astype(str), mesh=mesh, gaze=False)
+    found = [batch["index"].tolist() for batch in batches_with([5, 6], split, mesh=mesh)]
+    assert found == [[4, 5, 6, 7]]
+    assert not list(batches_with([], split, mesh=mesh))
