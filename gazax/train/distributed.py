@@ -27,7 +27,7 @@ import jax
 
 # Not public, and the only way to ask without meeting: `jax.distributed.initialize` also meets
 # where there is one process. A test holds the names that are used.
-from jax._src.clusters import ClusterEnv
+from jax._src.clusters import ClusterEnv, K8sCluster
 
 from gazax.config import ending_of
 from gazax.train import agreement
@@ -142,7 +142,7 @@ def _detect(port: int | None, timeout: int) -> Meeting | None:
             "--num_processes=1 trains in this process alone."
         ) from error
     host, _, found = address.rpartition(":")
-    return Meeting(host, int(found), processes, process, env.name, _alone_on_its_node())
+    return Meeting(host, int(found), processes, process, _name(env), _alone_on_its_node())
 
 
 def _cluster() -> type[ClusterEnv] | None:
@@ -150,7 +150,7 @@ def _cluster() -> type[ClusterEnv] | None:
     index = os.environ.get("JOB_COMPLETION_INDEX")
     for env in ClusterEnv._cluster_types:
         # Without an index it is some pod and no indexed Job, which JAX would take for an error.
-        if env.opt_in_only_method or (env.name == "k8s" and index is None):
+        if env.opt_in_only_method or (env is K8sCluster and index is None):
             continue
         if env.is_env_present():
             return env
@@ -160,6 +160,10 @@ def _cluster() -> type[ClusterEnv] | None:
             "pip install kubernetes"
         )
     return None
+
+
+def _name(env: type[ClusterEnv]) -> str:
+    return "kubernetes" if env is K8sCluster else env.name
 
 
 def _alone_on_its_node() -> bool:
@@ -187,7 +191,7 @@ def refuse_others(command: str) -> None:
     if process > 0:
         raise InputError(
             f"{command} runs in one process, and this is one more, number {process} of those that "
-            f"{env.name if env else ''} started: start it once, on one host."
+            f"{_name(env) if env else ''} started: start it once, on one host."
         )
 
 

@@ -127,6 +127,7 @@ class LockObject:
             try:
                 if not self.is_mine():
                     self._lose(f"it is another's now{_holder(self._read())}")
+                    return
                 self._write()
                 renewed = time.monotonic()
             except OSError as error:  # a network that is away for a moment

@@ -28,9 +28,10 @@ class Group:
       env: of each.
       devices: simulated, of each.
       start: which of them come; None is all.
+      own: more flags, by process.
     """
 
-    def __init__(self, words, count, env, *, devices=1, start=None):
+    def __init__(self, words, count, env, *, devices=1, start=None, own=None):
         self._files = []
         self.processes = []
         port = free_port()
@@ -45,7 +46,7 @@ class Group:
             self._files.append(files)
             self.processes.append(
                 subprocess.Popen(
-                    [*words, *flags],
+                    [*words, *flags, *(own or {}).get(i, ())],
                     cwd=ROOT,
                     env={**env, "JAX_NUM_CPU_DEVICES": str(devices)},
                     stdout=files[0],

@@ -4,7 +4,7 @@ import socket
 import sys
 
 import pytest
-from jax._src.clusters import ClusterEnv
+from jax._src.clusters import ClusterEnv, K8sCluster
 
 from gazax.train import distributed
 from gazax.train.distributed import find
@@ -30,8 +30,8 @@ def nowhere(monkeypatch):
 
 
 def test_jax_knows_the_places_that_the_readme_names():
-    known = {env.name for env in ClusterEnv._cluster_types}
-    assert {"slurm", "ompi", "k8s", "gcetpu", "gketpu"} <= known
+    assert {env.name for env in ClusterEnv._cluster_types} >= {"slurm", "ompi", "gcetpu", "gketpu"}
+    assert K8sCluster in ClusterEnv._cluster_types
 
 
 def test_alone_it_meets_nobody():
@@ -84,7 +84,7 @@ def test_slurm_says_it(monkeypatch):
     assert find(coordinator_port=12).port == 12
     monkeypatch.setenv("SLURM_STEP_NUM_NODES", "1")
     assert not find().sees_all_devices
-    with pytest.raises(InputError, match=r"gazax\.evaluate runs in one process .* number 2"):
+    with pytest.raises(InputError, match=r"gazax\.evaluate runs in one .* number 2 of those"):
         distributed.refuse_others("gazax.evaluate")
     monkeypatch.setenv("SLURM_NTASKS", "1")
     assert find() is None
@@ -96,13 +96,7 @@ def test_open_mpi_says_it(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
     monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", "1")
     found = find()
-    assert (found.host, found.processes, found.process, found.found_by) == (
-        "10.96.0.1",
-        2,
-        1,
-        "ompi",
-    )
-    assert not found.sees_all_devices
+    assert (found.host, *found[2:]) == ("10.96.0.1", 2, 1, "ompi", False)
 
 
 def test_kubernetes_without_its_package_is_refused_where_pods_are_many(monkeypatch):

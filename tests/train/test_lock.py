@@ -20,8 +20,8 @@ def folder(tmp_path):
 @pytest.fixture
 def bucket():
     """A folder of a bucket, as epath reaches one, in memory."""
-    fsspec.register_implementation("gs", MemoryFileSystem, clobber=True)
-    path = epath.Path("gs://bucket/run")
+    fsspec.register_implementation("az", MemoryFileSystem, clobber=True)
+    path = epath.Path("az://bucket/run")
     path.mkdir(parents=True, exist_ok=True)
     yield path
     path.rmtree()
@@ -72,12 +72,7 @@ def test_of_two_that_write_in_the_same_moment_one_stays(folder, monkeypatch):
 
 def test_one_that_lost_it_ends(folder, monkeypatch, capsys):
     codes = []
-
-    def leave(code):
-        codes.append(code)
-        raise SystemExit  # of the thread
-
-    monkeypatch.setattr("gazax.train.lock.os._exit", leave)
+    monkeypatch.setattr("gazax.train.lock.os._exit", codes.append)
     held = LockObject(folder, **QUICK)
     (folder / "lock.json").write_text(json.dumps({"id": "another"}))
     held._thread.join(5)

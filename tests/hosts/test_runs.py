@@ -1,0 +1,200 @@
+"""Whole runs of 2 and 4 processes beside one process with one device.
+
+Rounding alone may differ: the rows of a global batch stand in another order and are added up in
+parts, a process each. A float32 rounding is 2^-24; the losses are sums of some 10^3 terms. Adam
+divides a gradient by its own size, so that the rounding of a gradient near zero moves a parameter
+by a part of a step; steps add up. Hence losses within `LOSS` of themselves, and parameters within
+`STEPS_OFF` learning rates, which is far below what one other example, or one other draw, does.
+"""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+from etils import epath
+
+from gazax.train.checkpoint import find_damage
+from gazax.train.source import load_source
+from tests.hosts.processes import Group, recorded, together
+from tests.runs import call, command, lines, run
+from tests.train.toys import flat
+
+pytestmark = pytest.mark.slow
+
+LOSS = 1e-4
+STEPS_OFF = 0.1
+GAZAT = "configs/gazat_vit.py:smoke"
+RUNS = {
+    "gazat": GAZAT,
+    "moco": "configs/baselines/moco.py:smoke",
+    "classify": "configs/cooperative/stage1_classify.py:smoke",  # batch statistics
+}
+
+
+def words(workdir, *flags, config=GAZAT):
+    return recorded(workdir, workdir.with_name(f"{workdir.name}_seen"), *flags, config=config)
+
+
+def read_of(workdir, process=None):
+    """Step -> places, and images, that were read, by one process or by all of them."""
+    found = {}
+    for path in sorted(workdir.with_name(f"{workdir.name}_seen").iterdir()):
+        for text in path.read_text().splitlines():
+            line = json.loads(text)
+            if process in (None, line["process"]):
+                pairs = zip(line["place"], line["index"], strict=True)
+                found.setdefault(line["step"], set()).update(pairs)
+    return found
+
+
+def final(workdir, step):
+    saved = load_source(epath.Path(workdir) / "checkpoints" / str(step))
+    return flat({"params": saved.params, "state": saved.state})
+
+
+def compare(workdir, expected, *, steps):
+    logged, wanted = lines(workdir), lines(expected)
+    assert [line["step"] for line in logged] == [line["step"] for line in wanted]
+    furthest = {}
+    for line, other in zip(logged, wanted, strict=True):
+        assert line.keys() == other.keys()
+        for name in line:
+            if name == "loss" or name.startswith(("loss/", "validation/loss")):
+                np.testing.assert_allclose(
+                    line[name], other[name], rtol=LOSS, atol=LOSS / 10, err_msg=name
+                )
+                off = abs(line[name] - other[name]) / abs(other[name])
+                furthest[name] = max(furthest.get(name, 0), off)
+    rate = max(line.get("learning_rate", 0) for line in wanted)
+    found, arrays = final(workdir, steps), final(expected, steps)
+    off = max(np.abs(found[key] - arrays[key]).max() for key in arrays if key.startswith("params"))
+    print(f"{workdir.name}: losses off by {furthest}, parameters by {off / rate:.1e} rates")
+    assert found.keys() == arrays.keys()
+    assert off < STEPS_OFF * rate
+    for key in arrays:
+        np.testing.assert_allclose(found[key], arrays[key], rtol=1e-2, atol=1e-3, err_msg=key)
+
+
+@pytest.fixture(scope="module")
+def alone(env, tmp_path_factory):
+    """One process with one device, by name of a run."""
+    made = {}
+
+    def make(name):
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("alone") / name
+            call(env, *words(made[name], "--config.train.steps=10", config=RUNS[name])[1:])
+        return made[name]
+
+    return make
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
+def test_several_processes_train_what_one_does(env, alone, tmp_path, name, processes, devices):
+    workdir = tmp_path / "several"
+    flags = ["--config.train.steps=10"]
+    if name == "gazat" and devices == 2:
+        flags.append("--config.train.fsdp=4")  # over both processes
+    ended = together(words(workdir, *flags, config=RUNS[name]), processes, env, devices=devices)
+    expected = alone(name)
+    assert read_of(workdir) == read_of(expected)
+    parts = [read_of(workdir, process) for process in range(processes)]
+    for step in range(1, 11):  # no process reads another's records
+        seen = [one[step] for one in parts]
+        assert sum(map(len, seen)) == len(set().union(*seen))
+    compare(workdir, expected, steps=10)
+    assert "step 10/10" in ended[0].stdout
+    assert not any(one.stdout for one in ended[1:])
+    names = {path.name for path in workdir.iterdir()}
+    assert names == {path.name for path in expected.iterdir()}
+    assert find_damage(epath.Path(workdir) / "checkpoints" / "10") is None
+    numbers, wanted = (
+        json.loads((folder / "summary.json").read_text()) for folder in (workdir, expected)
+    )
+    assert numbers["images"] == wanted["images"]
+    assert numbers["numbers"].keys() == wanted["numbers"].keys()
+
+
+def test_what_four_saved_goes_on_with_one_and_with_two(env, alone, tmp_path):
+    """Six steps of four processes, two of one, two of two: the stream of an unbroken run."""
+    workdir = tmp_path / "handed_on"
+    expected = alone("gazat")
+    total = "--config.train.steps=10"  # the schedule is the same from the start
+    group = Group(words(workdir, total, "--config.train.checkpoint_every=3"), 4, env)
+    group.wait_until(0, "step 5/10")
+    group.processes[3].send_signal(signal.SIGTERM)
+    assert {one.code for one in group.ended()} == {75}
+    step = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    assert 5 <= step < 10
+    process = Group([*words(workdir, total), "--config.train.log_every=1"], 1, env)
+    process.wait_until(0, f"step {step + 1}/10")
+    process.processes[0].send_signal(signal.SIGTERM)
+    (ended,) = process.ended()
+    if ended.code == 75:
+        together(words(workdir, total), 2, env)
+    else:
+        assert ended.code == 0
+    read = read_of(workdir)
+    assert read == read_of(expected)
+    assert len(set().union(*read.values())) == sum(map(len, read_of(expected).values()))
+
+
+def test_sigterm_to_one_of_two_saves_both_and_they_go_on(env, alone, tmp_path):
+    workdir = tmp_path / "preempted"
+    group = Group(words(workdir, "--config.train.steps=10"), 2, env)
+    group.wait_until(0, "step 5/10")
+    group.processes[1].send_signal(signal.SIGTERM)
+    first, second = group.ended()
+    assert (first.code, second.code) == (75, 75), first.stderr + second.stderr
+    assert "the same command goes on" in first.stdout
+    together(words(workdir, "--config.train.steps=10"), 2, env)
+    compare(workdir, alone("gazat"), steps=10)
+
+
+def test_sigterm_before_there_is_anything_to_save_ends_both(env, tmp_path):
+    group = Group(command(tmp_path / "early", config=GAZAT), 2, env)
+    group.wait_until(0, "phantom, 48 images")
+    group.processes[0].send_signal(signal.SIGTERM)
+    assert [one.code for one in group.ended(120)] == [75, 75]
+
+
+def test_a_process_that_is_killed_ends_the_other(env, tmp_path):
+    group = Group(command(tmp_path / "killed", config=GAZAT), 2, env)
+    group.wait_until(0, "step 5/30")
+    group.processes[1].send_signal(signal.SIGKILL)
+    first, _ = group.ended(150)
+    assert first.code == 1
+    assert "error: the connection to another process broke" in first.stderr
+    assert "Traceback" not in first.stderr
+    together(command(tmp_path / "killed", "--config.train.steps=30"), 2, env)
+
+
+def test_a_second_run_on_the_workdir_is_refused_to_all_of_its_processes(env, tmp_path):
+    workdir = tmp_path / "taken"
+    group = Group(command(workdir, config=GAZAT), 2, env)
+    group.wait_until(0, "step 0/30")
+    refused = together(command(workdir, config=GAZAT), 2, env, code=2)
+    assert all("another process trains in workdir" in one.stderr for one in refused)
+    refused = run(env, workdir, code=2)
+    assert "another process trains" in refused.stderr
+    for process in group.processes:
+        process.kill()
+    group.ended()
+
+
+def test_a_mistake_of_one_process_ends_all(env, tmp_path):
+    group = Group(command(tmp_path / "differ", config=GAZAT), 2, env, own={1: ["--config.seed=1"]})
+    first, second = group.ended(120)
+    assert (first.code, second.code) == (2, 2)
+    assert "process 1 has another config than process 0" in first.stderr + second.stderr
+
+
+def test_all_stages_of_cooperative_learning(env, tmp_path):
+    """What frozen parts give is computed once, by the first process; the other waits for it."""
+    workdir = tmp_path / "stages"
+    ended = together(command(workdir, config="configs/cooperative/all.py:smoke"), 2, env)
+    assert ended[0].stdout.count("computing what the frozen parts give") == 1
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert len(summary["stages"]) == 4
