@@ -54,7 +54,7 @@ def main() -> None:
         raise InputError("--workdir=DIR is needed: the folder of a run of gazax.main.")
     from etils import epath
 
-    from gazax.train.distributed import refuse_others
+    from gazax.train.cluster import refuse_others
 
     refuse_others("gazax.evaluate")
     folder = epath.Path(WORKDIR.value).expanduser()

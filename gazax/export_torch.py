@@ -68,7 +68,7 @@ def main() -> None:
     from etils import epath
 
     from gazax.export.folder import check_free
-    from gazax.train.distributed import refuse_others
+    from gazax.train.cluster import refuse_others
 
     refuse_others("gazax.export_torch")
     out = pathlib.Path(OUT.value).expanduser().resolve()

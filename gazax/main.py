@@ -72,10 +72,10 @@ def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
     with Preemption() as preemption:  # before the imports, which take seconds
         from etils import epath
 
-        from gazax.train import agreement, distributed, lock
+        from gazax.train import agreement, cluster, distributed, lock
 
         config_lib.check_json()
-        meeting = distributed.find(
+        meeting = cluster.find(
             coordinator_address=COORDINATOR_ADDRESS.value,
             num_processes=NUM_PROCESSES.value,
             process_id=PROCESS_ID.value,

@@ -62,7 +62,7 @@ def main() -> None:
 
     from gazax.eval.predictions import Predictions, find_images
     from gazax.experiment.workdirs import run_folder
-    from gazax.train.distributed import refuse_others
+    from gazax.train.cluster import refuse_others
 
     refuse_others("gazax.predict")
     root = pathlib.Path(IMAGES.value).expanduser()

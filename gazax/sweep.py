@@ -50,7 +50,7 @@ def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
 
         from gazax.experiment.sweep import Sweep
         from gazax.experiment.sweep_plan import make_plan
-        from gazax.train.distributed import refuse_others
+        from gazax.train.cluster import refuse_others
 
         config_lib.check_json()
         refuse_others("gazax.sweep")

@@ -49,7 +49,7 @@ def lock(workdir: epath.Path) -> None:
             raise _taken(workdir, "") from None
         except OSError:
             file.close()  # a file system without locks
-    _HELD.append(LockObject(workdir))
+    _HELD.append(LockObject(workdir, beat=BEAT_S, stale=STALE_S, settle=SETTLE_S))
 
 
 def release() -> None:
@@ -74,9 +74,9 @@ class LockObject:
         self,
         workdir: epath.Path,
         *,
-        beat: float = BEAT_S,
-        stale: float = STALE_S,
-        settle: float = SETTLE_S,
+        beat: float,
+        stale: float,
+        settle: float,
     ) -> None:
         self._path = workdir / "lock.json"
         self._workdir = workdir

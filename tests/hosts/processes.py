@@ -59,7 +59,7 @@ class Group:
         """What a process has printed until now."""
         return os.pread(self._files[i][0].fileno(), 1 << 20, 0).decode()
 
-    def wait_until(self, i, text, timeout=600):
+    def wait_until(self, i, text, timeout=1500):
         """Returns when a process has printed a text."""
         end = time.monotonic() + timeout
         while text not in self.said(i):
@@ -67,7 +67,7 @@ class Group:
             assert self.processes[i].poll() is None, self.ended()
             time.sleep(0.02)
 
-    def ended(self, timeout=600):
+    def ended(self, timeout=1500):
         """How each of them ended; those that do not are killed."""
         end = time.monotonic() + timeout
         try:

@@ -6,8 +6,8 @@ import sys
 import pytest
 from jax._src.clusters import ClusterEnv, K8sCluster
 
-from gazax.train import distributed
-from gazax.train.distributed import find
+from gazax.train import cluster, distributed
+from gazax.train.cluster import find
 from gazax.typing import InputError
 from tests.hosts.processes import Group
 from tests.runs import command
@@ -85,7 +85,7 @@ def test_slurm_says_it(monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_NODES", "1")
     assert not find().sees_all_devices
     with pytest.raises(InputError, match=r"gazax\.evaluate runs in one .* number 2 of those"):
-        distributed.refuse_others("gazax.evaluate")
+        cluster.refuse_others("gazax.evaluate")
     monkeypatch.setenv("SLURM_NTASKS", "1")
     assert find() is None
 
@@ -115,7 +115,7 @@ def test_kubernetes_without_its_package_is_refused_where_pods_are_many(monkeypat
 def test_a_port_that_is_taken_is_named():
     with socket.create_server(("", 0)) as server:
         port = server.getsockname()[1]
-        meeting = distributed.Meeting("localhost", port, 2, 0, "flags", True)
+        meeting = cluster.Meeting("localhost", port, 2, 0, "flags", True)
         with pytest.raises(InputError, match=rf"cannot listen on port {port} .*--coordinator_port"):
             distributed._check_free(meeting)
 

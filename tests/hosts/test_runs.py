@@ -17,7 +17,7 @@ from etils import epath
 from gazax.train.checkpoint import find_damage
 from gazax.train.source import load_source
 from tests.hosts.processes import Group, recorded, together
-from tests.runs import call, command, lines, run
+from tests.runs import command, lines, run
 from tests.train.toys import flat
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def alone(env, tmp_path_factory):
     def make(name):
         if name not in made:
             made[name] = tmp_path_factory.mktemp("alone") / name
-            call(env, *words(made[name], "--config.train.steps=10", config=RUNS[name])[1:])
+            together(words(made[name], "--config.train.steps=10", config=RUNS[name]), 1, env)
         return made[name]
 
     return make

@@ -15,7 +15,7 @@ from etils import epath
 
 from gazax import main as command
 from gazax.eval.encode import walk
-from gazax.train import agreement, distributed, loop, optim, sharding
+from gazax.train import agreement, cluster, distributed, loop, optim, sharding
 from gazax.train.preemption import Preemption
 from gazax.typing import InputError
 from tests.batches import spec_of, tiny_batch
@@ -117,7 +117,7 @@ def make_once(folder):
 def main():
     name, folder, *rest = sys.argv[1:]
     flags.FLAGS(["tiny", *rest])
-    meeting = distributed.find(
+    meeting = cluster.find(
         coordinator_address=command.COORDINATOR_ADDRESS.value,
         num_processes=command.NUM_PROCESSES.value,
         process_id=command.PROCESS_ID.value,

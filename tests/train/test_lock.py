@@ -83,7 +83,8 @@ def test_one_that_lost_it_ends(folder, monkeypatch, capsys):
 
 
 def test_a_bucket_is_locked_by_an_object(bucket, monkeypatch):
-    monkeypatch.setattr(LockObject.__init__, "__kwdefaults__", QUICK)
+    for name, seconds in QUICK.items():
+        monkeypatch.setattr(f"gazax.train.lock.{name.upper()}_S", seconds)
     lock(bucket)
     assert (bucket / "lock.json").exists()
     with pytest.raises(InputError, match="another process"):
