@@ -156,8 +156,7 @@ class Run:
         for gone in filter(None, (self._missing, self._unpredicted)):
             raise gone
         described = self._start.described
-        names = ("config", "data", "init_from", "gaze")
-        agreement.check_same(dict(zip(names, self._identity, strict=True)))
+        agreement.check_same(self._facts)
         agreement.from_first(self._take)
         workdir.check_shared(self.folder)
         known = self.records.summary
@@ -420,6 +419,15 @@ class Run:
         if self._unpredicted:
             predicts = workdir.read_config(self.folder).get("gaze_fingerprint")
         return self.config.to_dict(), self.records.content_hash, weights, predicts
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """What all processes of a run must have alike; where it lies is a host's own."""
+        config, *contents = self._identity
+        names = ("the records of data", "the weights of init_from", "the weights of data.gaze")
+        own = ("data.root", "data.cache", "init_from.path", *(["data.gaze"] * bool(contents[2])))
+        settings = {f"config.{k}": v for k, v in config_lib.flatten(config) if k not in own}
+        return {**settings, **dict(zip(names, contents, strict=True))}
 
     @property
     def _init_from(self) -> dict[str, Any]:

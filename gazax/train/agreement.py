@@ -85,12 +85,12 @@ def check_same(facts: Mapping[str, Any]) -> None:
         return
     here = json.loads(json.dumps(dict(facts), default=list))
     there = from_first(lambda: here)
-    if differing := [name for name in here if here[name] != there[name]]:
+    if differing := [name for name in here if here[name] != there.get(name)]:
         name = differing[0]
         raise InputError(
-            f"process {jax.process_index()} has another {', '.join(differing)} than process 0: "
-            f"{name} is {here[name]} here and {there[name]} there. Give all hosts the same "
-            "command, data and versions."
+            f"process {jax.process_index()} differs from process 0 in {', '.join(differing)}: "
+            f"{name} is {here[name]} here and {there.get(name)} there. Give all hosts the same "
+            "command, data and version of gazax."
         )
 
 

@@ -130,6 +130,7 @@ def _missing(meeting: Meeting, timeout: int) -> str:
         f"'{meeting.host}', and that no firewall is between them and port {meeting.port}. "
         f"--coordinator_port=PORT takes another ({DEFAULT_PORTS}); --initialization_timeout="
         "SECONDS waits longer."
+        + ("" if meeting.found_by == "flags" else " --num_processes=1 trains here alone.")
     )
 
 

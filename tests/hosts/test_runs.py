@@ -188,7 +188,7 @@ def test_a_mistake_of_one_process_ends_all(env, tmp_path):
     group = Group(command(tmp_path / "differ", config=GAZAT), 2, env, own={1: ["--config.seed=1"]})
     first, second = group.ended(120)
     assert (first.code, second.code) == (2, 2)
-    assert "process 1 has another config than process 0" in first.stderr + second.stderr
+    assert "process 1 differs from process 0 in config.seed" in first.stderr + second.stderr
 
 
 def test_all_stages_of_cooperative_learning(env, tmp_path):
