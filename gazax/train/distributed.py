@@ -80,20 +80,16 @@ def _meet(meeting: Meeting, timeout: int) -> None:
     late = threading.Timer(timeout, _give_up, args=(meeting, timeout))
     late.daemon = True
     late.start()
+    sees_all = meeting.sees_all_devices and "JAX_LOCAL_DEVICE_IDS" not in os.environ
     jax.distributed.initialize(
         f"{meeting.host}:{meeting.port}",
         meeting.processes,
         meeting.process,
-        # [] is all of them, and None what JAX thinks of the cluster
-        local_device_ids=[] if meeting.sees_all_devices and not _chosen_devices() else None,
+        local_device_ids=[] if sees_all else None,  # all of them, or what JAX thinks of the cluster
         initialization_timeout=timeout + 60,
         heartbeat_timeout_seconds=HEARTBEAT_S,
     )
     late.cancel()
-
-
-def _chosen_devices() -> bool:
-    return "JAX_LOCAL_DEVICE_IDS" in os.environ
 
 
 def _check_free(meeting: Meeting) -> None:
