@@ -1,10 +1,11 @@
 """Whole runs of 2 and 4 processes beside one process with one device.
 
 Rounding alone may differ: the rows of a global batch stand in another order and are added up in
-parts, a process each. A float32 rounding is 2^-24; the losses are sums of some 10^3 terms. Adam
-divides a gradient by its own size, so that the rounding of a gradient near zero moves a parameter
-by a part of a step; steps add up. Hence losses within `LOSS` of themselves, and parameters within
-`STEPS_OFF` learning rates, which is far below what one other example, or one other draw, does.
+parts, a process each. A float32 rounding is 2^-24, and the losses are sums of some 10^3 terms: they
+stay within `LOSS` of themselves, where one other draw moves them by 10^-2. Adam divides a gradient
+by its own size: one that is nothing but rounding, as of the bias of an attention's keys, moves its
+parameter by a part of a learning rate in every step. Hence all parameters together stay within
+`WHOLE` of their norm, and each within one learning rate.
 """
 
 import json
@@ -23,7 +24,7 @@ from tests.train.toys import flat
 pytestmark = pytest.mark.slow
 
 LOSS = 1e-4
-STEPS_OFF = 0.1
+WHOLE = 1e-4
 GAZAT = "configs/gazat_vit.py:smoke"
 RUNS = {
     "gazat": GAZAT,
@@ -68,12 +69,18 @@ def compare(workdir, expected, *, steps):
                 furthest[name] = max(furthest.get(name, 0), off)
     rate = max(line.get("learning_rate", 0) for line in wanted)
     found, arrays = final(workdir, steps), final(expected, steps)
-    off = max(np.abs(found[key] - arrays[key]).max() for key in arrays if key.startswith("params"))
-    print(f"{workdir.name}: losses off by {furthest}, parameters by {off / rate:.1e} rates")
     assert found.keys() == arrays.keys()
-    assert off < STEPS_OFF * rate
-    for key in arrays:
-        np.testing.assert_allclose(found[key], arrays[key], rtol=1e-2, atol=1e-3, err_msg=key)
+    params = [name for name in arrays if name.startswith("params")]
+    off, norm = (
+        np.concatenate([one.ravel() for one in of])
+        for of in ([found[n] - arrays[n] for n in params], [arrays[n] for n in params])
+    )
+    whole, worst = np.linalg.norm(off) / np.linalg.norm(norm), np.abs(off).max() / rate
+    print(f"losses off by {furthest}; parameters by {whole:.1e}, one by {worst:.1e} rates")
+    assert whole < WHOLE
+    assert worst < 1
+    for name in arrays.keys() - set(params):  # batch statistics, a queue
+        np.testing.assert_allclose(found[name], arrays[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
 @pytest.fixture(scope="module")
