@@ -15,8 +15,6 @@ from tests.hosts.processes import together
 from tests.runs import lines
 from tests.train.toys import flat
 
-pytestmark = pytest.mark.xdist_group("hosts")
-
 
 def one_device():
     devices = np.array(jax.devices()[:1]).reshape(1, 1)
