@@ -36,6 +36,6 @@ if __name__ == "__main__":
     with (
         mock.patch.object(pipeline, "train_batches", train_batches),
         # They read a batch of their own, and are a program to compile that is tested elsewhere.
-        mock.patch.object(Run, "_gradient_norms", lambda self, *weights: {}),
+        mock.patch.object(Run, "_gradient_norms", return_value={}),
     ):
         config_lib.run(main.main, takes_config=True)

@@ -129,7 +129,7 @@ def test_what_four_saved_goes_on_with_one_and_with_two(env, alone, tmp_path):
     flags = ["--config.train.steps=10", "--config.train.log_every=1"]
     for processes in (4, 1):
         group = Group(words(workdir, *flags), processes, env)
-        group.wait_until(0, f"step {3 if processes == 4 else 6}/10  loss")
+        group.wait_until(0, "/10  loss")
         group.processes[-1].send_signal(signal.SIGTERM)
         assert {one.code for one in group.ended()} == {75}
     together(words(workdir, *flags), 2, env)
