@@ -7,8 +7,7 @@ A config with `stages` runs one after the other, each in a folder of the workdir
 Several processes, on one host or many, are one run. Cloud TPU, Slurm, Kubernetes and Open MPI tell
 each of them which it is; elsewhere flags do, on every host:
 
-    python -m gazax.main --config=... --workdir=DIR \
-        --coordinator_address=HOST:PORT --num_processes=N --process_id=I
+    ... --coordinator_address=HOST:PORT --num_processes=N --process_id=I
 
 Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 75 interrupted and saved (the same
 command goes on).

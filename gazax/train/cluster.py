@@ -63,7 +63,7 @@ def find(
         return _detect(coordinator_port, initialization_timeout)
     if missing := [f"--{name}" for name, value in given.items() if value is None]:
         raise InputError(
-            f"{', '.join(missing)} is missing: give --coordinator_address=HOST:PORT, "
+            f"without {' and '.join(missing)}: give --coordinator_address=HOST:PORT, "
             "--num_processes=N and --process_id=I together, or none of them on Cloud TPU, Slurm, "
             "Kubernetes and Open MPI."
         )

@@ -51,8 +51,8 @@ def test_flags_say_it():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"coordinator_address": "a:1"}, "--num_processes, --process_id is missing"),
-        ({"num_processes": 2, "process_id": 0}, "--coordinator_address is missing"),
+        ({"coordinator_address": "a:1"}, "without --num_processes and --process_id: give"),
+        ({"num_processes": 2, "process_id": 0}, "without --coordinator_address: give"),
         (
             {"coordinator_address": "a:1", "num_processes": 2, "process_id": 2},
             "counted from 0 to 1",
