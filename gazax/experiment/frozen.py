@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
 
 from gazax import config as config_lib
 from gazax.data import cache_folder, frozen_features
 from gazax.data.frozen_features import FrozenFeatures
 from gazax.data.splits import SPLITS
 from gazax.eval.encode import walk
-from gazax.methods.base import Params, Precomputes, State
+from gazax.methods.base import Method, Params, Precomputes, State
 from gazax.methods.views import is_undisturbed
 from gazax.train import agreement, freeze
 from gazax.train.sharding import local_mesh, replicated, to_host
@@ -27,16 +28,22 @@ VERSION = 1
 """Of what is computed; a change of a model or of a method's `precompute` raises it."""
 
 
-def compute_frozen(run: "Run") -> FrozenFeatures:
-    """Found beside the records, or computed and kept there, for the weights at step 0.
+def describe_frozen(
+    config: ConfigDict, method: Method, params: Params, state: State, *, pretrained: bool
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Shapes of what a training batch carries as `cached`.
+
+    Args:
+      config, method: of the run.
+      params, state: arrays or shapes.
+      pretrained: whether the run begins with weights.
 
     Raises:
       InputError: nothing of the method is frozen that could be computed once, the run begins with
         no weights, or the images are disturbed in training.
     """
-    config, method, source = run.config, run.method, run.source
     key = "config.train.cache_frozen=True"
-    if not isinstance(method, Precomputes) or not method.freeze or source is None:
+    if not isinstance(method, Precomputes) or not method.freeze or not pretrained:
         raise InputError(
             f"{key} keeps what frozen, pretrained parts of a model make of the images: it is for "
             "the methods saliency and fusion with config.freeze and config.init_from; take False."
@@ -46,13 +53,25 @@ def compute_frozen(run: "Run") -> FrozenFeatures:
             f"{key} is for images as they are, and config.views.standard disturbs them; take "
             "False, or crop=(1.0,1.0) and 0 for the rest."
         )
+    found = jax.eval_shape(method.precompute, params, state, config_lib.batch_spec(config))
+    if not found:
+        raise InputError(f"{key}: nothing of this model is the same in every step; take False.")
+    return found
+
+
+def compute_frozen(run: "Run") -> FrozenFeatures:
+    """Found beside the records, or computed and kept there, for the weights at step 0.
+
+    Raises:
+      InputError: see `describe_frozen`.
+    """
+    config, method = run.config, run.method
     # What is frozen is the same at every step; each host computes it by itself, or finds it.
     mesh = local_mesh()
     params, state = jax.device_put(to_host(run.first), replicated(mesh))
+    describe_frozen(config, method, params, state, pretrained=run.source is not None)
+    assert isinstance(method, Precomputes)
     _, frozen = freeze.split(params, method.freeze)
-    spec = config_lib.batch_spec(config)
-    if not jax.eval_shape(method.precompute, params, state, spec):
-        raise InputError(f"{key}: nothing of this model is the same in every step; take False.")
     precompute = jax.jit(method.precompute, out_shardings=replicated(mesh))
 
     def computed() -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:

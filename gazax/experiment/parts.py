@@ -83,12 +83,20 @@ def resolve(config: ConfigDict, records: Records) -> None:
             f"{', '.join(config.data.labels) or 'no label'} are not so; name those that are in "
             "config.data.labels."
         )
-    if config.train.epochs:
-        images = records.num_examples("train")
-        config.train.steps = math.ceil(config.train.epochs * images / config.train.batch_size)
+    set_steps(config, records.num_examples("train"))
     epoch = max(1, records.num_examples("train") // config.train.batch_size)
     for key in ("eval_every", "checkpoint_every"):
         config.train[key] = config.train[key] or epoch
+
+
+def set_steps(config: ConfigDict, images: int) -> None:
+    """Fills in how many steps the config's epochs of that many training images are.
+
+    Raises:
+      InputError: the config has neither steps nor epochs.
+    """
+    if config.train.epochs:
+        config.train.steps = math.ceil(config.train.epochs * images / config.train.batch_size)
     if config.train.steps < 1:
         raise InputError("config.train.steps is 0 and so is config.train.epochs; set one.")
 

@@ -1,5 +1,6 @@
 """Where arrays live: the mesh, the batch cut over it, large parameters cut over its fsdp axis."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -14,21 +15,28 @@ DATA = "data"
 FSDP = "fsdp"
 
 
-def make_mesh(*, fsdp: int = 1) -> Mesh:
+def make_mesh(*, fsdp: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """A mesh of every process's devices, ``fsdp`` of them sharing one copy of large parameters.
+
+    Args:
+      fsdp: see above.
+      devices: of a slice that need not be there; None: those that are.
 
     Raises:
       InputError: the devices do not divide by ``fsdp``.
     """
-    devices = jax.device_count()
-    if fsdp < 1 or devices % fsdp:
+    count = jax.device_count() if devices is None else len(devices)
+    if fsdp < 1 or count % fsdp:
         raise InputError(
-            f"train.fsdp={fsdp} does not divide the {devices} devices; "
-            f"take one of {', '.join(str(n) for n in range(1, devices + 1) if devices % n == 0)}."
+            f"train.fsdp={fsdp} does not divide the {count} devices; "
+            f"take one of {', '.join(str(n) for n in range(1, count + 1) if count % n == 0)}."
         )
     # Auto: jax.make_mesh makes explicit axes by default, which shard_map then refuses.
     return jax.make_mesh(
-        (devices // fsdp, fsdp), (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto)
+        (count // fsdp, fsdp),
+        (DATA, FSDP),
+        axis_types=(AxisType.Auto, AxisType.Auto),
+        devices=devices,
     )
 
 
