@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from gazax.models.gelu import gelu
 from gazax.models.heads import Classifier
 from gazax.models.layers import BatchNorm
 from gazax.models.unet_blocks import with_remat
-from gazax.models.vig_blocks import Downsample, GraphBlock, Stem, conv_norm, gelu
+from gazax.models.vig_blocks import Downsample, GraphBlock, Stem, conv_norm
 from gazax.ops.image import area_pool
 from gazax.typing import InputError, Size
 

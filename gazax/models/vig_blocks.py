@@ -11,6 +11,7 @@ from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype
 from jaxtyping import Array, Float
 
+from gazax.models.gelu import gelu
 from gazax.models.layers import BatchNorm, Conv
 from gazax.ops.graph import max_relative, nearest_neighbours, relative_position
 
@@ -19,11 +20,6 @@ GROUPS = 4
 """Of the convolution behind the neighbours."""
 
 _EXPANSION = 4
-
-
-def gelu(x: Array) -> Array:
-    """x times the normal distribution function of x, exactly, as torch's."""
-    return nn.gelu(x, approximate=False)
 
 
 def conv_norm(
