@@ -18,8 +18,9 @@ MAY_IMPORT = {
     "train": {"methods", "losses", "data"},
     "eval": {"train", "methods", "metrics", "data", "models", "ops"},
     "export": {"methods", "models"},
+    "hardware": set(),
     "page": {"eval", "metrics", "train"},
-    "experiment": {"eval", "train", "methods", "data", "models", "export"},
+    "experiment": {"eval", "train", "methods", "data", "models", "export", "hardware"},
 }
 PURE = ("ops", "losses", "metrics")
 

@@ -63,6 +63,12 @@ CREDENTIALED = ("reflacx", "egd_cxr", "mimic_cxr", "rsna_pneumonia", "chestxray1
 """Radiographs that one asks for; pretraining on them has the proposal's sizes."""
 
 
+EXCLUSIVE = ("phantom", "egd_cxr")
+"""Of which every image has exactly one of the labels below."""
+IMAGES = {"reflacx": 2616, "egd_cxr": 1083, "rsna_pneumonia": 26684}
+"""How many a data set has, of those of which no other choice says which are used."""
+
+
 def use_data(config: ConfigDict, name: str) -> None:
     """Sets what follows from the data set, but the size of the images."""
     choose("data", name, DATA)(config.data)
