@@ -4,10 +4,11 @@ import json
 import pathlib
 
 import jax
+import jax.export
 import pytest
 
 from gazax import config as config_lib
-from gazax.experiment import parts
+from gazax.experiment import dryrun, parts
 from gazax.experiment.check import RANGES, check
 from gazax.experiment.method import build_method
 from gazax.experiment.sweep_plan import make_plan
@@ -70,6 +71,17 @@ def test_config_resolves_and_its_state_has_shapes(file, arg):
         start = loop.make_start(method, tx, spec, mesh=sharding.make_mesh(), seed=0)
         assert all(leaf.size for leaf in jax.tree.leaves(start.described.params))
         parts.gaze_settings(config)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_the_step_of_a_config_is_lowered_for_what_is_not_here(file):
+    """Cut over devices too, as a run on a GPU or a TPU would have it."""
+    for config in stages(config_lib.load(f"{file}:smoke")):
+        dryrun.fill_in(config)
+        step = dryrun.make_step(config, None)
+        exported = jax.export.export(step.step, platforms=("cuda", "tpu"))(step.state, step.batch)
+        assert exported.platforms == ("cuda", "tpu")
+        assert exported.nr_devices == jax.device_count() > 1
 
 
 def test_every_number_of_a_config_has_a_range():
