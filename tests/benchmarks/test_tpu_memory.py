@@ -9,17 +9,12 @@ import pathlib
 import time
 
 import jax
-import numpy as np
 import pytest
-from jax.experimental import topologies
-from jax.sharding import AxisType, Mesh
 
 from gazax import config as config_lib
-from gazax.experiment import parts
-from gazax.experiment.method import build_method
-from gazax.train.sharding import DATA, FSDP, batch_sharding
-from gazax.train.start import make_start
-from gazax.train.step import jit_step
+from gazax.experiment.dryrun import dry_run
+from gazax.hardware.estimate import Estimate
+from gazax.hardware.topology import open_slice
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "configs/cooperative"
 BEGINS_WITH = {
@@ -28,42 +23,20 @@ BEGINS_WITH = {
     "stage2_saliency": "stage:stage1_classify",
     "stage3_fusion": "stage:stage2_saliency",
 }
-HBM = int(15.75 * 2**30)
-"""Bytes of one chip that a program may use."""
 
 
-def compile_step(
-    stage: str, *, batch_size: int, remat: bool, cached: bool = True
-) -> jax.stages.Compiled:
+def estimate(stage: str, *, batch_size: int, remat: bool, cached: bool = True) -> Estimate:
     """The training step of a stage at the paper's size, for one chip.
 
     Args:
       cached: whether stages 2 and 3 get what their frozen parts make of the images.
     """
     config = config_lib.load(f"{CONFIGS}/{stage}.py:data=egd_cxr,init_from={BEGINS_WITH[stage]}")
-    config.train.batch_size, config.train.steps = batch_size, 1000
     config.model.remat = remat
     if "guide" in config:
         config.guide.remat = remat
-    if "task" in config.method:  # what the data would tell
-        config.method.task, config.method.class_weight = "multiclass", (1.0, 1.0, 1.0)
-
-    topology = topologies.get_topology_desc(
-        platform="tpu", topology_name="v5e:1x1", chips_per_host_bounds=(1, 1, 1)
-    )
-    devices = np.array(topology.devices).reshape(1, 1)
-    mesh = Mesh(devices, (DATA, FSDP), axis_types=(AxisType.Auto, AxisType.Auto))
-    method = build_method(config)
-    schedule, tx = parts.build_optimizer(config, method.backbone)
-    batch = config_lib.batch_spec(config)
-    state = make_start(method, tx, batch, mesh=mesh, seed=0).described
-    if cached and config.train.cache_frozen:
-        found = jax.eval_shape(method.precompute, state.params, state.method_state, batch)
-        batch = {**batch, "cached": found}
-    batch = jax.tree.map(lambda x: x.update(sharding=batch_sharding(mesh)), batch)
-
-    step = jit_step(method, tx, schedule, mesh=mesh, parallel="jit", seed=0)
-    return step.trace(state, batch).lower(lowering_platforms=("tpu",)).compile()
+    config.train.cache_frozen &= cached
+    return dry_run(config, open_slice("v5e:1x1"), batch=batch_size).estimate
 
 
 FITS = {
@@ -93,23 +66,12 @@ def least_effort():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("stage", "remat"), FITS)
-def test_a_batch_fits_one_chip(monkeypatch, least_effort, stage, remat):
+def test_a_batch_fits_one_chip(least_effort, stage, remat):
     if importlib.util.find_spec("libtpu") is None:
-        pytest.skip("libtpu is not installed; pip install 'jax[tpu]'")
-    for name, value in {  # no metadata server is asked what machine this is
-        "TPU_SKIP_MDS_QUERY": "1",
-        "TPU_WORKER_HOSTNAMES": "localhost",
-        "TPU_WORKER_ID": "0",
-        "TPU_ACCELERATOR_TYPE": "v5litepod-4",
-    }.items():
-        monkeypatch.setenv(name, value)
+        pytest.skip("NOT TESTED: the TPU compiler; pip install 'gazax[tpu]'")
     batch_size = FITS[stage, remat]
     start = time.perf_counter()
-    compiled = compile_step(stage, batch_size=batch_size, remat=remat)
+    found = estimate(stage, batch_size=batch_size, remat=remat)
     seconds = time.perf_counter() - start
-    peak = compiled.memory_analysis().peak_memory_in_bytes
-    print(
-        f"\n{stage}, batch {batch_size}, remat {remat}: peak {peak / 2**30:.2f} GiB, "
-        f"compiled in {seconds:.0f} s"
-    )
-    assert peak <= HBM
+    print(f"\n{stage}, batch {batch_size}, remat {remat}: {found.found}, {seconds:.0f} s")
+    assert found.fits
