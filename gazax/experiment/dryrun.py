@@ -128,6 +128,8 @@ def dry_run(
         ]
     try_batch(chosen)
     found, step, settings, known, remarks = compiled[chosen]
+    if isinstance(found, TooLarge):
+        notes.append(f"the compiler says: {found.said}")
     counted = known is not None or not config.train.epochs
     estimate = Estimate(
         stage=stage,

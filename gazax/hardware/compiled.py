@@ -7,8 +7,14 @@ import jax
 from jax.errors import JaxRuntimeError
 
 from gazax.hardware.collectives import Collective, read_collectives
+from gazax.typing import RunError
 
-_USED = re.compile(r"[Uu]sed (?P<used>[\d.]+[KMGT]?) of (?P<of>[\d.]+[KMGT]?)")
+_SIZE = r"([\d.]+[KMGT]?)"
+_REFUSALS = (
+    re.compile(rf"\({_SIZE}\) exceeds available HBM \({_SIZE}\)"),
+    re.compile(rf"[Uu]sed {_SIZE} of {_SIZE} hbm"),
+)
+"""How the compiler puts it, with what it would take and what there is."""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -37,19 +43,19 @@ class TooLarge(NamedTuple):
     """Bytes that it would take; None where the compiler does not say."""
     limit: int | None
     """Bytes that there are, likewise."""
+    said: str
+    """The compiler's own words."""
 
 
 def compile_for_slice(lowered: jax.stages.Lowered, *, devices: int) -> Compiled | TooLarge:
     """Compiles, and reads what the compiler counted; nothing is run.
 
     Raises:
-      JaxRuntimeError: the compiler fails for another reason than memory.
+      RunError: the compiler fails for another reason than the chip's memory.
     """
     try:
         compiled = lowered.compile()
     except JaxRuntimeError as error:
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
         return read_refusal(str(error))
     memory: Any = compiled.memory_analysis()
     costs: Any = compiled.cost_analysis()
@@ -66,11 +72,18 @@ def compile_for_slice(lowered: jax.stages.Lowered, *, devices: int) -> Compiled 
 
 
 def read_refusal(message: str) -> TooLarge:
-    """What a compiler's message says of how much is wanted and how much there is."""
-    said = _USED.search(message)
-    return (
-        TooLarge(_to_bytes(said["used"]), _to_bytes(said["of"])) if said else TooLarge(None, None)
-    )
+    """What a compiler's error says of how much is wanted and how much there is.
+
+    Raises:
+      RunError: it says something else.
+    """
+    said = message.strip().splitlines()[0]
+    if "RESOURCE_EXHAUSTED" not in said or "hbm" not in said.lower():
+        raise RunError(f"the compiler fails: {said}")
+    for form in _REFUSALS:
+        if numbers := form.search(said):
+            return TooLarge(_to_bytes(numbers[1]), _to_bytes(numbers[2]), said)
+    return TooLarge(None, None, said)
 
 
 def _to_bytes(text: str) -> int:

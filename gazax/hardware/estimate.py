@@ -94,7 +94,7 @@ class Estimate:
             "fits": self.fits,
         }
         if isinstance(found, TooLarge):
-            return numbers | {"needs": found.used, "limit": found.limit}
+            return numbers | {"needs": found.used, "limit": found.limit, "said": found.said}
         return numbers | {
             "arguments": found.arguments,
             "outputs": found.outputs,

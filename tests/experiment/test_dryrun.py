@@ -107,7 +107,7 @@ def test_the_largest_batch_is_found_by_what_the_compiler_refuses(monkeypatch):
     def compile_for_slice(lowered, *, devices):
         size = tried[-1] // devices
         found = dryrun.Compiled(0, 0, 0, 0, size, 1.0, 1.0, [])
-        return found if size <= 37 else TooLarge(size, 37)
+        return found if size <= 37 else TooLarge(size, 37, "no room")
 
     monkeypatch.setattr(dryrun, "make_step", make_step)
     monkeypatch.setattr(dryrun, "compile_for_slice", compile_for_slice)
@@ -118,4 +118,4 @@ def test_the_largest_batch_is_found_by_what_the_compiler_refuses(monkeypatch):
     assert f"batch {found.estimate.batch} is the largest found" in found.remarks[0]
     assert len(tried) == len(set(tried))
     refused = dry_run(load(CONFIG), where, batch=100).estimate
-    assert (refused.fits, refused.found) == (False, TooLarge(50, 37))
+    assert (refused.fits, refused.found) == (False, TooLarge(50, 37, "no room"))

@@ -8,6 +8,7 @@ from gazax.hardware.collectives import Collective
 from gazax.hardware.compiled import Compiled, TooLarge, read_refusal
 from gazax.hardware.estimate import Estimate
 from gazax.hardware.topology import Slice
+from gazax.typing import RunError
 
 CHIP = Chip(hbm=16 * 2**30, flops=100e12, hbm_speed=1000e9, link_speed=100e9, source="a page")
 FOUR = Slice("v0:2x2", [None] * 4, 4, CHIP)
@@ -45,7 +46,9 @@ def test_what_only_the_data_knows_is_left_out():
 
 
 def test_the_table_has_a_column_a_stage_and_the_same_numbers_as_the_file():
-    refused = estimate(TooLarge(int(16.5 * 2**30), int(15.75 * 2**30)), stage="second")
+    refused = estimate(
+        TooLarge(int(16.5 * 2**30), int(15.75 * 2**30), "RESOURCE_EXHAUSTED: ..."), stage="second"
+    )
     text = table.as_text([estimate(stage="first"), refused])
     rows = {line[:34].strip(): line[34:].split() for line in text.splitlines()}
     assert rows[""] == ["first", "second"]
@@ -67,10 +70,30 @@ def test_of_a_cpu_it_says_counts_and_no_times():
     assert "no times follow" in table.describe(found.slice)
 
 
-def test_a_refusal_says_how_much_is_wanted():
-    message = (
-        "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. "
-        "Used 16.63G of 15.75G hbm. Exceeded hbm capacity by 900.00M."
-    )
-    assert read_refusal(message) == (round(16.63 * 2**30), round(15.75 * 2**30))
-    assert read_refusal("RESOURCE_EXHAUSTED") == (None, None)
+@pytest.mark.parametrize(
+    ("message", "wanted"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory on HBM, the total memory required for HLO "
+            "temporaries (36.52G) exceeds available HBM (15.75G).",
+            36.52,
+        ),
+        (
+            "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. "
+            "Used 16.63G of 15.75G hbm. Exceeded hbm capacity by 900.00M.\nmore",
+            16.63,
+        ),
+    ],
+)
+def test_a_refusal_says_how_much_is_wanted(message, wanted):
+    found = read_refusal(message)
+    assert found[:2] == (round(wanted * 2**30), round(15.75 * 2**30))
+    assert found.said == message.split("\n")[0]
+
+
+@pytest.mark.parametrize(
+    "message", ["INTERNAL: a bug", "RESOURCE_EXHAUSTED: memory space vmem", "a hbm\nUsed 1G of 2G"]
+)
+def test_another_failure_is_not_taken_for_a_lack_of_memory(message):
+    with pytest.raises(RunError, match="the compiler fails"):
+        read_refusal(message)
