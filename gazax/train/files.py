@@ -20,3 +20,8 @@ def write_text(path: epath.Path, text: str) -> None:
     """A text, UTF-8, as `whole` writes it."""
     with whole(path) as file:
         file.write(text.encode())
+
+
+def is_object_store(path: epath.Path) -> bool:
+    """Whether it is a bucket's: nothing can be locked or appended to there."""
+    return "://" in str(path)

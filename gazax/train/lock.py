@@ -21,7 +21,7 @@ from typing import IO, Any
 
 from etils import epath
 
-from gazax.train.files import write_text
+from gazax.train.files import is_object_store, write_text
 from gazax.typing import InputError
 
 BEAT_S = 20.0
@@ -39,7 +39,7 @@ def lock(workdir: epath.Path) -> None:
     Raises:
       InputError: another process trains there.
     """
-    if "://" not in str(workdir):
+    if not is_object_store(workdir):
         file = open(workdir / ".lock", "w")  # noqa: SIM115  it stays open on purpose
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

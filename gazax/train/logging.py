@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from absl import logging
 from etils import epath
 
-from gazax.train.files import write_text
+from gazax.train.files import is_object_store, write_text
 
 LOWEST = "-"
 """In front of a value's name where the lowest is best, not the highest."""
@@ -18,7 +18,9 @@ LOWEST = "-"
 class Metrics:
     """`metrics.jsonl` and TensorBoard events, one call a step that is logged.
 
-    On resume, lines behind the restored step are dropped: the steps will be done again.
+    On resume, lines behind the restored step are dropped: the steps will be done again. On a
+    bucket, which has no appending, lines wait for the next `save`; those that a kill takes are such
+    steps.
 
     Args:
       workdir: of the run.
@@ -31,25 +33,33 @@ class Metrics:
         before = read_metrics(workdir) if start else []
         self._lines = [line for line in before if line["step"] <= start]
         self._file = self._events = None
+        self._whole = False
         if not write:
             return
         write_text(self._path, "".join(_dumps(line) for line in self._lines))
-        self._file = self._path.open("a")
+        self._whole = is_object_store(workdir)
+        self._file = None if self._whole else self._path.open("a")
         # It imports torch where there is one, which takes two seconds of every command.
         from tensorboardX import SummaryWriter
 
         self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Appends a line; it is on disk when this returns."""
+        """Appends a line; on a disk it is there when this returns."""
         line = {"step": step, **values}
         self._lines.append(line)
-        if self._file is None or self._events is None:
+        if self._events is None:
             return
-        self._file.write(_dumps(line))
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(_dumps(line))
+            self._file.flush()
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
+
+    def save(self) -> None:
+        """Writes the lines so far where they cannot be appended one by one."""
+        if self._whole:
+            write_text(self._path, "".join(_dumps(line) for line in self._lines))
 
     def best(self, name: str, *, among: Collection[int] | None = None) -> tuple[int, float] | None:
         """See `best_of`."""
@@ -68,8 +78,10 @@ class Metrics:
 
     def close(self) -> None:
         """Ends both files."""
-        if self._file is not None and self._events is not None:
+        self.save()
+        if self._file is not None:
             self._file.close()
+        if self._events is not None:
             self._events.close()
 
 

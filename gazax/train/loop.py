@@ -124,12 +124,14 @@ def train(
         # What decides when to stop, or what to keep, must be the same to the last bit everywhere.
         values = agreement.from_first(lambda: found)
         metrics.write(step, values | {"evaluation_s": time.perf_counter() - began})
+        metrics.save()
         progress.say_evaluation(step, values)
 
     def settle(step: int, terms: Terms, batch: Batch) -> None:
         """Reads the numbers of a step, while the next one already runs."""
         values = {name: float(value) for name, value in jax.device_get(terms).items()}
         if not all(math.isfinite(values[name]) for name in MUST_BE_FINITE):
+            metrics.save()
             raise RunError(_divergence(step, values, batch, example_ids, checkpoints.latest()))
         if step % cadence.log_every == 0 or step == steps:
             values |= progress.speed()
@@ -176,6 +178,7 @@ def train(
             if ended and step < steps:
                 progress.say(f"no better for {cadence.patience} evaluations: ends at step {step}")
         if saves or ended or step == best_step():
+            metrics.save()
             checkpoints.save(state, step=step, examples=step * batch_size, best_step=best_step())
         progress.restart()
     checkpoints.close()

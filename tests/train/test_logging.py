@@ -32,6 +32,19 @@ def test_a_damaged_line_costs_only_itself(tmp_path):
     assert read_metrics(epath.Path(tmp_path)) == [{"step": 1}, {"step": 3}]
 
 
+def test_where_nothing_can_be_appended_lines_are_written_with_a_checkpoint(tmp_path, monkeypatch):
+    monkeypatch.setattr("gazax.train.logging.is_object_store", lambda path: True)
+    workdir = epath.Path(tmp_path)
+    metrics = Metrics(workdir, start=0)
+    metrics.write(1, {"loss": 1.0})
+    assert read_metrics(workdir) == []
+    metrics.save()
+    metrics.write(2, {"loss": 2.0})
+    assert [line["step"] for line in read_metrics(workdir)] == [1]
+    metrics.close()
+    assert [line["step"] for line in read_metrics(workdir)] == [1, 2]
+
+
 def test_best_is_the_first_highest_after_step_0(tmp_path):
     metrics = Metrics(epath.Path(tmp_path), start=0)
     for step, value in ((0, 0.9), (1, 0.2), (2, 0.7), (3, 0.7), (4, float("nan"))):
