@@ -20,9 +20,31 @@ from gazax.typing import InputError
 
 
 def cache_folder(cache: str | os.PathLike | None = None) -> Path:
-    """`cache` if given, else $GAZAX_DATA, else ``gazax`` in the user's cache folder."""
+    """`cache` if given, else $GAZAX_DATA, else ``gazax`` in the user's cache folder.
+
+    Raises:
+      InputError: it is a bucket.
+    """
+    if cache:
+        return local_folder("config.data.cache", cache)
+    if found := os.environ.get("GAZAX_DATA"):
+        return local_folder("GAZAX_DATA", found)
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache or os.environ.get("GAZAX_DATA") or Path(home) / "gazax").expanduser()
+    return (Path(home) / "gazax").expanduser()
+
+
+def local_folder(what: str, path: str | os.PathLike) -> Path:
+    """A folder of this machine, where data is read.
+
+    Raises:
+      InputError: ``path`` is a bucket's, of which pathlib would make a folder called 'gs:'.
+    """
+    if "://" in str(path):
+        raise InputError(
+            f"{what} is '{path}': data is read from folders of this machine. Mount the bucket, or "
+            "copy it: gcloud storage rsync --recursive --preserve-posix FROM TO."
+        )
+    return Path(path).expanduser()
 
 
 def fingerprint(facts: dict) -> str:

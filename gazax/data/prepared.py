@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gazax.config import choose
-from gazax.data.cache import cache_folder, fingerprint, locked
+from gazax.data.cache import cache_folder, fingerprint, local_folder, locked
 from gazax.data.datasets import DATASETS, Dataset, Phantom
 from gazax.data.decode import wrong_size
 from gazax.data.pixels.images import DecodeError, image_size
@@ -240,7 +240,7 @@ def _order(
 
 
 def _path(root: PathLike | None) -> Path | None:
-    return None if root is None else Path(root).expanduser()
+    return None if root is None else local_folder("config.data.root", root)
 
 
 def _all_there(blocks: list[Block], working: Path) -> bool:

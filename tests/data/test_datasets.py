@@ -297,6 +297,13 @@ class TestCache:
         monkeypatch.delenv("GAZAX_DATA")
         assert data.cache_folder() == tmp_path / "home" / "gazax"
 
+    def test_a_bucket_is_no_folder_of_this_machine(self, tmp_path, monkeypatch):
+        with pytest.raises(InputError, match=r"config\.data\.root is 'gs://scans'.*rsync"):
+            data.prepare("gaze_folder", root="gs://scans", size=(8, 8), cache=tmp_path)
+        monkeypatch.setenv("GAZAX_DATA", "gs://records")
+        with pytest.raises(InputError, match="GAZAX_DATA is 'gs://records'"):
+            data.cache_folder()
+
     def test_failure_leaves_nothing(self, tmp_path):
         def fail(folder):
             (folder / "half").write_text("x")
