@@ -15,6 +15,8 @@ _REFUSALS = (
     re.compile(rf"[Uu]sed {_SIZE} of {_SIZE} hbm"),
 )
 """How the compiler puts it, with what it would take and what there is."""
+_SHOWN = 1000
+"""Characters of a failure."""
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -77,9 +79,10 @@ def read_refusal(message: str) -> TooLarge:
     Raises:
       RunError: it says something else.
     """
-    said = message.strip().splitlines()[0]
+    said, *more = message.strip().splitlines()
     if "RESOURCE_EXHAUSTED" not in said or "hbm" not in said.lower():
-        raise RunError(f"the compiler fails: {said}")
+        # Another memory of the chip, which no smaller batch need mend, or a fault.
+        raise RunError(f"the compiler fails: {' '.join([said, *more])[:_SHOWN]}")
     for form in _REFUSALS:
         if numbers := form.search(said):
             return TooLarge(_to_bytes(numbers[1]), _to_bytes(numbers[2]), said)
