@@ -76,6 +76,8 @@ def _meet(meeting: Meeting, timeout: int) -> None:
         _check_free(meeting)
     if jax.config.jax_cpu_collectives_implementation is None:  # pyrefly: ignore[missing-attribute]
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would take SIGTERM for itself; `Preemption` hears it, and the loop agrees on the step.
+    jax.config.update("jax_enable_preemption_service", False)
     # JAX ends the process with a stack trace of its own when the time is up, so it is given more.
     late = threading.Timer(timeout, _give_up, args=(meeting, timeout))
     late.daemon = True
