@@ -105,7 +105,10 @@ def from_full_state(
         )
     params, state = {}, {}
     for scope, part in parts.items():
-        params[scope], statistics = part.back(scopes[scope])
+        try:
+            params[scope], statistics = part.back(scopes[scope])
+        except InputError as error:
+            raise InputError(f"{error} (keys behind '{scope}.')") from None
         if statistics:
             state[scope] = statistics
     return params, state, {key: float(state_dict[key]) for key in IMAGES}

@@ -455,7 +455,7 @@ def test_state_dicts_that_do_not_fit_are_named():
         with pytest.raises(InputError, match=message):
             from_full_state(changed, name, kwargs)
 
-    refused("ViT.*missing: norm.bias", **{"backbone.norm.bias": None})
+    refused(r"ViT.*missing: norm.bias \(keys behind 'backbone\.'\)", **{"backbone.norm.bias": None})
     refused("Classifier.*place: scale; missing: none", **{"head.scale": np.zeros(3)})
     refused("place: projector.weight; missing: std", std=None, **{"projector.weight": np.zeros(3)})
     refused("ImageClassifier.*missing: mean", mean=np.zeros(3))
