@@ -91,13 +91,14 @@ def _evaluate(folder: "epath.Path") -> dict[str, Any]:
     from gazax.experiment.evaluation import Evaluation
     from gazax.experiment.run import Run
     from gazax.train import stages
+    from gazax.train.files import absolute
 
     suites = _suites()
     use_compilation_cache(config)
     source = config.init_from.path
     if source.startswith(stages.PREFIX):
         name = source.removeprefix(stages.PREFIX)
-        source = str(stages.stage_folder(folder.resolve().parent, name))
+        source = str(stages.stage_folder(absolute(folder).parent, name))
     run = Run(config, folder, source=source)
     evaluation = Evaluation(run, which=WHICH.value, split=SPLIT.value)
     print(f"{folder}: {evaluation.title}", flush=True)

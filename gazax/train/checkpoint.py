@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from gazax.train import agreement
-from gazax.train.files import write_text
+from gazax.train.files import absolute, below, move_folder, write_text
 from gazax.train.state import TrainState
 from gazax.typing import InputError, RunError
 
@@ -50,14 +50,8 @@ def find_damage(folder: epath.Path) -> str | None:
 
 
 def _files(folder: epath.Path) -> list[epath.Path]:
-    """Every file below a folder but its manifest."""
-    found = []
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            found += _files(path)
-        elif MANIFEST not in path.name:
-            found.append(path)
-    return found
+    """Every file of a checkpoint but its manifest."""
+    return [path for path in below(folder) if MANIFEST not in path.name]
 
 
 def _sha256(path: epath.Path) -> str:
@@ -77,7 +71,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: epath.Path, *, keep: int) -> None:
-        self._folder = folder = folder.resolve()  # orbax takes absolute paths only
+        self._folder = absolute(folder)  # orbax takes no others
         self._keep = keep
         self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
@@ -176,11 +170,7 @@ class Checkpoints:
         for step in steps:  # the older ones too: one of them may be the best, wanted at the end
             if damage := find_damage(self._folder / str(step)):
                 logging.warning("checkpoint %d is damaged and set aside: %s", step, damage)
-                aside.mkdir(exist_ok=True)
-                target = aside / str(step)
-                if target.exists():
-                    target.rmtree()
-                (self._folder / str(step)).rename(target)
+                move_folder(self._folder / str(step), aside / str(step))
         if good := self._listed():
             return good
         if steps:

@@ -1,6 +1,7 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import uuid
 from collections.abc import Iterator
 from typing import IO
 
@@ -9,8 +10,13 @@ from etils import epath
 
 @contextlib.contextmanager
 def whole(path: epath.Path) -> Iterator[IO[bytes]]:
-    """A file to write, beside and renamed at the end: a kill leaves the old file or the new one."""
-    beside = path.with_name(f".{path.name}.partial")
+    """A file to write, beside and renamed at the end: a kill leaves the old file or the new one.
+
+    Two that write the same file at once write beside each other; the last to end has it.
+    """
+    # On a disk one name, so that what a kill leaves is written over by the next.
+    own = f".{uuid.uuid4().hex}" if is_object_store(path) else ""
+    beside = path.with_name(f".{path.name}{own}.partial")
     with beside.open("wb") as file:
         yield file
     beside.replace(path)
@@ -25,3 +31,37 @@ def write_text(path: epath.Path, text: str) -> None:
 def is_object_store(path: epath.Path) -> bool:
     """Whether it is a bucket's: nothing can be locked or appended to there."""
     return "://" in str(path)
+
+
+def absolute(path: epath.Path) -> epath.Path:
+    """From the root of the disk, or in its bucket, as orbax takes paths.
+
+    `epath.Path.resolve` would make a local folder called 'gs:' of a bucket's.
+    """
+    return path if is_object_store(path) else path.resolve()
+
+
+def move_folder(folder: epath.Path, target: epath.Path) -> None:
+    """Renames a folder, where there are such things; in a bucket, file by file.
+
+    Args:
+      folder: it is gone afterwards.
+      target: what is there is replaced.
+    """
+    if target.exists():
+        target.rmtree()
+    if not is_object_store(folder):
+        target.parent.mkdir(exist_ok=True)
+        folder.rename(target)
+        return
+    for path in below(folder):
+        path.copy(target / path.relative_to(folder))
+    folder.rmtree()
+
+
+def below(folder: epath.Path) -> list[epath.Path]:
+    """Every file in a folder and in those below it."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        found += below(path) if path.is_dir() else [path]
+    return found

@@ -130,7 +130,8 @@ class LockObject:
                     return
                 self._write()
                 renewed = time.monotonic()
-            except OSError as error:  # a network that is away for a moment
+            # A network that is away for a moment; libraries of clouds have errors of their own.
+            except Exception as error:
                 if time.monotonic() - renewed > self._stale:
                     self._lose(f"it could not be renewed for {self._stale:.0f} s ({error})")
 

@@ -16,6 +16,7 @@ from flax.traverse_util import unflatten_dict
 from gazax.config import choose
 from gazax.methods.base import Params, State
 from gazax.train.checkpoint import MANIFEST, find_damage
+from gazax.train.files import absolute
 from gazax.train.logging import best_of, read_metrics
 from gazax.train.weight_files import PICKLES, read_pickle, read_safetensors
 from gazax.train.workdir import read_config, read_summary
@@ -148,7 +149,7 @@ def _from_checkpoint(folder: epath.Path, workdir: epath.Path) -> Source:
             f"init_from: the checkpoint is damaged or unfinished: {damage}. Give another "
             f"checkpoints/<step> of {workdir}, or run it again."
         )
-    saved = (folder / "state").resolve()  # orbax takes absolute paths only
+    saved = absolute(folder / "state")  # orbax takes no others
     reader = ocp.PyTreeCheckpointHandler()
     described = reader.metadata(saved).tree
     wanted = {name: described[name] for name in ("params", "method_state")}

@@ -1,5 +1,8 @@
+import fsspec
 import numpy as np
 import pytest
+from etils import epath
+from fsspec.implementations.memory import MemoryFileSystem
 
 from gazax.train import optim
 from tests.batches import spec_of, tiny_batch
@@ -40,3 +43,28 @@ def stream():
             step += 1
 
     return batches
+
+
+class Bucket(MemoryFileSystem):
+    """Objects by their whole names, as a bucket has them: no folders, no appending."""
+
+    def mkdir(self, path, create_parents=True, **kwargs):
+        pass
+
+    def makedirs(self, path, exist_ok=False):
+        pass
+
+    def _open(self, path, mode="rb", **kwargs):
+        assert "a" not in mode, "a bucket has no appending"
+        return super()._open(path, mode, **kwargs)
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    """A folder of a bucket, as epath reaches one, in memory; nothing may be made on the disk."""
+    monkeypatch.chdir(tmp_path)
+    fsspec.register_implementation("az", Bucket, clobber=True)
+    path = epath.Path("az://bucket/run")
+    yield path
+    Bucket.store.clear()
+    assert not list(tmp_path.iterdir())

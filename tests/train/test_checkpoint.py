@@ -1,3 +1,4 @@
+import hashlib
 import shutil
 import subprocess
 
@@ -111,3 +112,16 @@ def test_all_damaged_is_an_error_and_nothing_is_lost(copy):
 def test_no_checkpoint_is_none(tmp_path, saved):
     _, described, _ = saved
     assert Checkpoints(epath.Path(tmp_path) / "new", keep=2).restore_latest(described) is None
+
+
+def test_in_a_bucket_they_are_found_and_damaged_ones_set_aside(bucket):
+    for step, digest in ((4, hashlib.sha256(b"1").hexdigest()), (8, "0" * 64)):
+        folder = bucket / "checkpoints" / str(step)
+        (folder / "state" / "a").write_bytes(b"1")
+        (folder / MANIFEST).write_text(f"{digest}  state/a\n")
+    checkpoints = Checkpoints(bucket / "checkpoints", keep=1)
+    assert checkpoints.steps() == [4, 8]
+    assert checkpoints._set_damaged_aside() == [4]
+    aside = bucket / "checkpoints.damaged" / "8"
+    assert (aside / "state" / "a").read_bytes() == b"1"
+    assert find_damage(bucket / "checkpoints" / "4") is None

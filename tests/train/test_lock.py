@@ -1,10 +1,8 @@
 import json
 import time
 
-import fsspec
 import pytest
 from etils import epath
-from fsspec.implementations.memory import MemoryFileSystem
 
 from gazax.train.lock import LockObject, lock, release
 from gazax.typing import InputError
@@ -15,16 +13,6 @@ QUICK = dict(beat=0.1, stale=0.5, settle=0.05)
 @pytest.fixture
 def folder(tmp_path):
     return epath.Path(tmp_path)
-
-
-@pytest.fixture
-def bucket():
-    """A folder of a bucket, as epath reaches one, in memory."""
-    fsspec.register_implementation("az", MemoryFileSystem, clobber=True)
-    path = epath.Path("az://bucket/run")
-    path.mkdir(parents=True, exist_ok=True)
-    yield path
-    path.rmtree()
 
 
 def test_a_second_process_is_kept_out(folder):
@@ -91,3 +79,21 @@ def test_a_bucket_is_locked_by_an_object(bucket, monkeypatch):
         lock(bucket)
     release()
     assert not (bucket / "lock.json").exists()
+
+
+def test_no_error_of_a_network_ends_the_renewing(bucket, monkeypatch):
+    """Libraries of clouds have errors of their own, which are no OSError."""
+    held = LockObject(bucket, **QUICK)
+    write, failures = held._write, iter(range(2))
+
+    def flaky():
+        if next(failures, None) is not None:
+            raise Exception("502")
+        write()
+
+    monkeypatch.setattr(held, "_write", flaky)
+    time.sleep(5 * QUICK["beat"])
+    before = held._read()
+    time.sleep(3 * QUICK["beat"])
+    assert held._read() != before
+    held.close()
