@@ -18,7 +18,7 @@ from etils import epath
 from gazax.train.checkpoint import find_damage
 from gazax.train.source import load_source
 from tests.hosts.processes import Group, recorded, together
-from tests.runs import command, lines, run
+from tests.runs import command, lines
 from tests.train.toys import flat
 
 pytestmark = pytest.mark.slow
@@ -168,12 +168,12 @@ def test_a_process_that_is_killed_ends_the_other(env, tmp_path):
 
 def test_a_second_run_on_the_workdir_is_refused_to_all_of_its_processes(env, tmp_path):
     workdir = tmp_path / "taken"
-    group = Group(command(workdir, config=GAZAT), 2, env)
-    group.wait_until(0, "step 0/30")
-    refused = together(command(workdir, config=GAZAT), 2, env, code=2)
-    assert all("another process trains in workdir" in one.stderr for one in refused)
-    refused = run(env, workdir, code=2)
-    assert "another process trains" in refused.stderr
+    words = command(workdir, "--config.train.steps=5000", config=GAZAT)  # it is stopped below
+    group = Group(words, 2, env)
+    group.wait_until(0, "step 0/5000")
+    for processes in (2, 1):
+        refused = together(words, processes, env, code=2)
+        assert all("another process trains in workdir" in one.stderr for one in refused)
     for process in group.processes:
         process.kill()
     group.ended()
