@@ -27,7 +27,13 @@ quoted() {
   printf '%s' "${line% }"
 }
 
-dry() { [ "${DRY_RUN:-0}" = 1 ]; }
+dry() {
+  case ${DRY_RUN:-0} in
+    1) return 0 ;;
+    0) return 1 ;;
+    *) fail 2 "DRY_RUN is '$DRY_RUN'; 1 prints what would run, 0 runs it" ;;
+  esac
+}
 
 # run WORD...; runs the command, or prints it.
 run() {

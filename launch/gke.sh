@@ -8,9 +8,9 @@
 # has the variables. DRY_RUN=1 prints the commands with the whole manifests.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=command_line.sh
-. "${BASH_SOURCE[0]%/*}/command_line.sh"
+. "$(dirname -- "${BASH_SOURCE[0]}")/command_line.sh" || exit 2
 
-here=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
+here=$(cd "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 
 json() { # WORD; as a JSON string, which is YAML's too
   local word=${1//\\/\\\\}

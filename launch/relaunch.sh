@@ -9,7 +9,7 @@
 # DRY_RUN=1 prints the command.
 set -uo pipefail
 # shellcheck source-path=SCRIPTDIR source=command_line.sh
-. "${BASH_SOURCE[0]%/*}/command_line.sh"
+. "$(dirname -- "${BASH_SOURCE[0]}")/command_line.sh" || exit 2
 
 [ $# -gt 0 ] || fail 2 'give a command: relaunch.sh python -m gazax.main --config=...'
 if dry; then

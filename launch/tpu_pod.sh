@@ -21,9 +21,9 @@
 # `gcloud compute tpus tpu-vm ssh --help` (--worker=all: the same command on every worker).
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=command_line.sh
-. "${BASH_SOURCE[0]%/*}/command_line.sh"
+. "$(dirname -- "${BASH_SOURCE[0]}")/command_line.sh" || exit 2
 
-repository=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
+repository=$(cd "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 worker_script='bash gazax/code/launch/tpu_worker.sh' # ssh starts in the home folder
 poll=${POLL_SECONDS:-60}
 recreations=0

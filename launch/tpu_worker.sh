@@ -11,7 +11,7 @@
 # Commands run in the code's folder, where `data` is the source: --config.data.root=data.
 set -euo pipefail
 
-code=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd)
+code=$(cd "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 home=$HOME/gazax
 log=$home/run/log
 GAZAX_DATA=$home/cache

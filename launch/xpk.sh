@@ -6,7 +6,7 @@
 # README.md has the variables. DRY_RUN=1 prints the command.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=command_line.sh
-. "${BASH_SOURCE[0]%/*}/command_line.sh"
+. "$(dirname -- "${BASH_SOURCE[0]}")/command_line.sh" || exit 2
 
 require \
   'JOB_NAME: a name for the run, of small letters, digits and -' \

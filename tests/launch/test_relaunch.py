@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.launch.machine import printed, wait_for
+from tests.launch.machine import LAUNCH, printed, wait_for
 
 WORDS = ["trainer", "--workdir=my run", "--config.a=it's $HOME"]
 
@@ -16,6 +16,21 @@ def test_it_runs_the_same_words_again_after_75(machine):
     assert found.returncode == 0, found.stderr
     assert machine.words("trainer") == [WORDS[1:]] * 3
     assert "relaunch 2 of 20" in found.stderr
+
+
+@pytest.mark.parametrize("script", ["relaunch.sh", "tpu_pod.sh", "gke.sh", "xpk.sh"])
+def test_a_script_finds_its_neighbours_from_its_own_folder(script):
+    """Called by its bare name, which has no folder in it."""
+    done = subprocess.run(["bash", script], cwd=LAUNCH, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "command_line" not in done.stderr
+
+
+def test_a_dry_run_is_asked_for_by_1(machine):
+    found = machine.run("relaunch.sh", *WORDS, DRY_RUN="yes")
+    assert found.returncode == 2
+    assert "DRY_RUN is 'yes'" in found.stderr
+    assert not machine.calls("trainer")
 
 
 @pytest.mark.parametrize("code", [0, 1, 2, 134])
