@@ -19,6 +19,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -83,7 +84,9 @@ def _meet(meeting: Meeting, timeout: int) -> None:
     late.daemon = True
     late.start()
     sees_all = meeting.sees_all_devices and "JAX_LOCAL_DEVICE_IDS" not in os.environ
-    jax.distributed.initialize(
+    # Beside this thread, which alone hears signals, and would not inside of JAX.
+    met = futures.ThreadPoolExecutor(1).submit(
+        jax.distributed.initialize,
         f"{meeting.host}:{meeting.port}",
         meeting.processes,
         meeting.process,
@@ -91,6 +94,10 @@ def _meet(meeting: Meeting, timeout: int) -> None:
         initialization_timeout=timeout + 60,
         heartbeat_timeout_seconds=HEARTBEAT_S,
     )
+    try:
+        met.result()
+    except SystemExit as stopped:  # by a signal; an ordinary exit would wait for JAX
+        os._exit(stopped.code if isinstance(stopped.code, int) else 1)
     late.cancel()
 
 
@@ -119,7 +126,7 @@ def _missing(meeting: Meeting, timeout: int) -> str:
     if reached:
         what = (
             f"{who} waited {timeout} s at {where} and not all of the others came. Check that the "
-            "same command runs on every host, that each of them"
+            "same command runs on every host, no two with the same --process_id, that each of them"
         )
     else:
         what = f"{who} could not reach process 0 at {where} in {timeout} s. Check that it"

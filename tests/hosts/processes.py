@@ -34,7 +34,7 @@ class Group:
     def __init__(self, words, count, env, *, devices=1, start=None, own=None):
         self._files = []
         self.processes = []
-        port = free_port()
+        self.port = port = free_port()
         for i in range(count) if start is None else start:
             flags = [
                 f"--coordinator_address=127.0.0.1:{port}",

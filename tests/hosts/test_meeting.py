@@ -1,7 +1,9 @@
 """How the processes of a run find each other, and what is said when they do not."""
 
+import contextlib
 import socket
 import sys
+import time
 
 import pytest
 from jax._src.clusters import ClusterEnv, K8sCluster
@@ -118,6 +120,18 @@ def test_a_port_that_is_taken_is_named():
         meeting = cluster.Meeting("localhost", port, 2, 0, "flags", True)
         with pytest.raises(InputError, match=rf"cannot listen on port {port} .*--coordinator_port"):
             distributed._check_free(meeting)
+
+
+def test_sigterm_is_heard_while_hosts_meet(env, tmp_path):
+    """A machine that is taken away while it waits for the others is relaunched, with 75."""
+    group = Group(command(tmp_path / "run"), 2, env, start=(0,))
+    for _ in range(600):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", group.port), 1):
+            break
+        time.sleep(0.1)
+    group.processes[0].terminate()
+    (ended,) = group.ended(20)
+    assert ended.code == 75
 
 
 @pytest.mark.parametrize(("present", "message"), [(0, "not all of the others"), (1, "not reach")])
