@@ -33,6 +33,12 @@ class Estimate:
         return isinstance(self.found, Compiled)
 
     @property
+    def peak(self) -> int | None:
+        """The most bytes that a device holds at once; XLA's figure for a CPU is none."""
+        known = self.slice.chip is not None and isinstance(self.found, Compiled)
+        return self.found.peak if known else None
+
+    @property
     def roofline(self) -> Roofline | None:
         """None for a CPU, or where nothing was compiled."""
         if self.slice.chip is None or not isinstance(self.found, Compiled):
@@ -100,7 +106,7 @@ class Estimate:
             "outputs": found.outputs,
             "aliased": found.aliased,
             "temporaries": found.temporaries,
-            "peak": found.peak,
+            "peak": self.peak,
             "flops": found.flops,
             "moved": found.moved,
             "intensity": found.flops / found.moved,

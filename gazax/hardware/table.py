@@ -42,9 +42,9 @@ def describe(where: Slice) -> str:
         f"{chip.link_speed / GB:.0f} GB/s a link in both directions ({chip.source}).\n"
         "A step takes the longest of the three, as if all overlapped and nothing waited. "
         "Communication: one ring of the chips that take part, 2(n-1)/n bytes a byte that is "
-        "reduced, without latency; 2D algorithms are up to twice as fast. Memory: an operand "
-        "counts for each operation that reads it, even where it stays on the chip, so that a bound "
-        "by memory is not strict."
+        "reduced, without latency; over all axes of a slice it may be two times as fast, on v4 "
+        "and v5p three. Memory: an operand counts for each operation that reads it, even where it "
+        "stays on the chip. So 'at least' and 'at most' are strict for compute alone."
     )
 
 
@@ -57,19 +57,17 @@ def _column(estimate: Estimate, kinds: Sequence[str]) -> dict[str, str]:
         "steps of the recipe": _number(estimate.steps, ",.0f"),
         "parameters": f"{estimate.parameters:,}",
         "of these trained": f"{estimate.trained:,}",
-        "memory a device, GiB": "fits" if estimate.fits else "DOES NOT FIT",
+        "memory a device, GiB": _verdict(estimate),
     }
-    if isinstance(found, TooLarge):
-        column["memory a device, GiB"] += f": {_gib(found.used)} of {_gib(found.limit)}"
     numbers = found if isinstance(found, Compiled) else None
     for name, key in (
         ("  arguments", "arguments"),
         ("  outputs", "outputs"),
         ("  outputs in place of arguments", "aliased"),
         ("  temporaries", "temporaries"),
-        ("  peak", "peak"),
     ):
         column[name] = _gib(getattr(numbers, key) if numbers else None)
+    column["  peak"] = _gib(estimate.peak)
     column["GFLOP a device"] = _number(numbers.flops / 1e9 if numbers else None, ",.1f")
     column["GB moved a device"] = _number(numbers.moved / GB if numbers else None, ",.2f")
     column["FLOP/byte"] = _number(numbers.flops / numbers.moved if numbers else None, ",.1f")
@@ -87,6 +85,13 @@ def _column(estimate: Estimate, kinds: Sequence[str]) -> dict[str, str]:
     column["epochs/hour at most"] = _number(estimate.epochs_per_hour, ",.1f")
     column["chip-hours at least"] = _number(estimate.chip_hours, ",.3f")
     return column
+
+
+def _verdict(estimate: Estimate) -> str:
+    found = estimate.found
+    if isinstance(found, TooLarge):
+        return f"DOES NOT FIT: {_gib(found.used)} of {_gib(found.limit)}"
+    return "fits" if estimate.slice.chip else NOTHING
 
 
 def _gib(size: int | None) -> str:
