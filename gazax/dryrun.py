@@ -12,7 +12,7 @@ measurements. A compilation takes minutes of one core; JAX_EXEC_TIME_OPTIMIZATIO
 environment leaves out XLA's costly passes, which takes a quarter of the time and a few per cent
 more memory.
 
-TPU slices (v4, v5e, v5p, v6e) need the compiler and no TPU: pip install 'gazax[tpu]'.
+TPU slices (v5e, v5p, v6e) need the compiler and no TPU: pip install 'gazax[tpu]'.
 
 Exit codes: 0 it fits, 1 a stage does not fit or the compiler failed, 2 the input is wrong.
 """
@@ -24,7 +24,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from gazax import config as config_lib
-from gazax.typing import InputError
+from gazax.typing import InputError, RunError
 
 TOPOLOGY = flags.DEFINE_string(
     "topology", None, "KIND:AxB[xC], such as v5e:16x16, or cpu:N: N simulated devices."
@@ -65,11 +65,11 @@ def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
     from gazax.hardware import table
     from gazax.train.workdir import write_json
 
-    runs = []
+    runs, failure = [], None
     for name, stage in stages_of(config, STAGE.value).items():
         print(f"compiling{f' {name}' if name else ''}", file=sys.stderr, flush=True)
-        runs.append(
-            dry_run(
+        try:
+            run = dry_run(
                 stage,
                 where,
                 stage=name,
@@ -77,12 +77,17 @@ def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
                 images=IMAGES.value,
                 find_batch=FIND_BATCH.value,
             )
-        )
+        except RunError as error:  # said at the end: what came before took minutes
+            failure = error
+            break
+        runs.append(run)
+    if failure and not runs:
+        raise failure
     estimates = [run.estimate for run in runs]
     remarks = [remark for run in runs for remark in run.remarks]
     hours = [one.chip_hours for one in estimates if one.chip_hours is not None]
     print(f"{spec} on {where.name}\n\n{table.as_text(estimates)}\n")
-    if len(hours) == len(estimates) > 1:
+    if len(hours) == len(estimates) > 1 and not failure:
         print(f"all stages: at least {sum(hours):,.3f} chip-hours\n")
     effort = jax.config.values["jax_exec_time_optimization_effort"]
     if effort:
@@ -99,6 +104,8 @@ def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
             "remarks": remarks,
         }
         write_json(epath.Path(config_lib.JSON.value).resolve(), found)
+    if failure:
+        raise failure
     return 0 if all(one.fits for one in estimates) else 1
 
 

@@ -48,7 +48,7 @@ def test_a_mistake_ends_in_one_line(env, flags, config, message):
 
 @pytest.mark.slow
 @pytest.mark.skipif(LIBTPU is None, reason="NOT TESTED: the TPU compiler; pip install 'gazax[tpu]'")
-@pytest.mark.parametrize("topology", ["v5e:1x1", "v5e:2x2", "v6e:2x2", "v5p:2x2x1", "v4:2x2x1"])
+@pytest.mark.parametrize("topology", ["v5e:1x1", "v5e:2x2", "v6e:2x2", "v5p:2x2x1"])
 def test_a_step_is_compiled_for_a_tpu(env, tmp_path, topology):
     dryrun(env, f"--topology={topology}", f"--json={tmp_path}/found.json")
     found = json.loads((tmp_path / "found.json").read_text())

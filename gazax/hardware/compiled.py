@@ -30,12 +30,17 @@ class Compiled(NamedTuple):
     """Outputs that take the place of arguments: what is donated."""
     temporaries: int
     peak: int
-    """The most that is held at once."""
+    """The most of it that is in use at once, which is less than what is set aside."""
     flops: float
     """Multiplications and additions; the body of a loop once."""
     moved: float
     """What every operation reads and writes, one that stays on the chip too; likewise."""
     collectives: list[Collective]
+
+    @property
+    def held(self) -> int:
+        """What is set aside in all: arguments, what outputs take beside them, and temporaries."""
+        return self.arguments + self.outputs - self.aliased + self.temporaries
 
 
 class TooLarge(NamedTuple):

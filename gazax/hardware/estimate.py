@@ -48,7 +48,6 @@ class Estimate:
             flops=self.found.flops,
             moved=self.found.moved,
             collectives=self.found.collectives,
-            cores=self.slice.cores,
         )
 
     @property
@@ -106,6 +105,7 @@ class Estimate:
             "outputs": found.outputs,
             "aliased": found.aliased,
             "temporaries": found.temporaries,
+            "held": found.held,
             "peak": self.peak,
             "flops": found.flops,
             "moved": found.moved,

@@ -42,20 +42,18 @@ def roofline(
     flops: float,
     moved: float,
     collectives: Iterable[Collective],
-    cores: int = 1,
 ) -> Roofline:
-    """Of one device's share of a step.
+    """Of one chip's share of a step.
 
     Args:
-      chip: it, or the one that it is a part of.
+      chip: it.
       flops, moved: multiplications and additions; bytes to and from memory.
       collectives: that it takes part in.
-      cores: devices that share the chip.
     """
     seconds = (ring_seconds(one, link_speed=chip.link_speed) for one in collectives)
     return Roofline(
-        compute=flops / (chip.flops / cores),
-        memory=moved / (chip.hbm_speed / cores),
+        compute=flops / chip.flops,
+        memory=moved / chip.hbm_speed,
         communication=sum(seconds),
     )
 

@@ -33,11 +33,8 @@ def describe(where: Slice) -> str:
     chip = where.chip
     if chip is None:
         return f"{counted}\nOf a CPU no peaks are known here: no times follow."
-    cores = ""
-    if where.cores > 1:
-        cores = f", each {where.cores} devices to the compiler (on a real one JAX joins them)"
     return (
-        f"{counted}\n{where.chips} x a chip{cores} of {chip.hbm / GIB:.0f} GiB, "
+        f"{counted}\n{where.chips} x a chip of {chip.hbm / GIB:.0f} GiB, "
         f"{chip.flops / 1e12:.0f} TFLOP/s in bfloat16, {chip.hbm_speed / GB:.0f} GB/s to memory, "
         f"{chip.link_speed / GB:.0f} GB/s a link in both directions ({chip.source}).\n"
         "A step takes the longest of the three, as if all overlapped and nothing waited. "
@@ -65,9 +62,10 @@ def _column(estimate: Estimate, kinds: Sequence[str]) -> dict[str, str]:
         ("  outputs", "outputs"),
         ("  outputs in place of arguments", "aliased"),
         ("  temporaries", "temporaries"),
+        ("  in all", "held"),
     ):
         column[name] = _gib(getattr(numbers, key) if numbers else None)
-    column["  peak"] = _gib(estimate.peak)
+    column["  in use at once"] = _gib(estimate.peak)
     column["GFLOP a device"] = _number(numbers.flops / 1e9 if numbers else None, ",.1f")
     column["GB moved a device"] = _number(numbers.moved / GB if numbers else None, ",.2f")
     column["FLOP/byte"] = _number(numbers.flops / numbers.moved if numbers else None, ",.1f")

@@ -36,11 +36,6 @@ class Slice(NamedTuple):
     chip: Chip | None
     """None: a CPU, of which nothing is published here."""
 
-    @property
-    def cores(self) -> int:
-        """Devices of one chip, which share what it has."""
-        return len(self.devices) // self.chips
-
 
 def open_slice(name: str) -> Slice:
     """The devices of a slice that need not be there.
@@ -52,7 +47,8 @@ def open_slice(name: str) -> Slice:
       name: ``KIND:AxB[xC]`` with a kind of `gazax.hardware.chips`, or ``cpu:N``.
 
     Raises:
-      InputError: no such slice, or no compiler for it is installed.
+      InputError: no such slice, no compiler for it is installed, or the compiler knows its chips
+        only in parts.
     """
     kind, shape = parse(name)
     count = math.prod(shape)
@@ -74,8 +70,14 @@ def open_slice(name: str) -> Slice:
         said = str(error).strip().splitlines()[0]
         raise InputError(
             f"--topology={name}: the TPU compiler knows no such slice ({said}); take a shape that "
-            "can be rented, such as v5e:2x2, v5e:16x16, v6e:4x4, v4:2x2x1 or v5p:2x2x2."
+            "can be rented, such as v5e:2x2, v5e:16x16, v6e:4x4 or v5p:2x2x2."
         ) from None
+    if len(found.devices) != count:  # of a v4, two cores
+        raise InputError(
+            f"--topology={name}: the compiler parts each chip in {len(found.devices) // count} "
+            "cores, which JAX, where there is such a chip, runs as one device: what would be "
+            "compiled here is not what runs there. Take v5e, v5p or v6e."
+        )
     return Slice(name, found.devices, count, CHIPS[kind])
 
 

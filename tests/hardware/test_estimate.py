@@ -55,7 +55,8 @@ def test_the_table_has_a_column_a_stage_and_the_same_numbers_as_the_file():
     assert rows["bound by"] == ["compute", "-"]
     assert rows["step at least, ms"] == ["20.000", "-"]
     assert "DOES NOT FIT: 16.5 of 15.75" in text
-    assert rows["peak"] == ["4", "-"]
+    assert rows["in all"] == ["4.5", "-"]  # 1 + 1 - 1/2 + 3
+    assert rows["in use at once"] == ["4", "-"]
     assert rows["FLOP/byte"] == ["200.0", "-"]
     numbers = estimate(stage="first").as_dict()
     assert (numbers["fits"], numbers["bound"], numbers["intensity"]) == (True, "compute", 200.0)

@@ -34,10 +34,6 @@ def test_the_longest_side_bounds_a_step():
     assert roofline(CHIP, flops=0.0, moved=15.0, collectives=[]).bound == "memory"
 
 
-def test_cores_share_their_chip():
-    assert roofline(CHIP, flops=100.0, moved=10.0, collectives=[], cores=2) == (2.0, 2.0, 0.0)
-
-
 def test_a_chip_can_work_longer_on_a_byte_than_its_memory_takes_to_bring_it():
     """The published figures are of one order: a slip by a thousand would show."""
     for chip in CHIPS.values():

@@ -32,7 +32,17 @@ def test_what_is_no_slice_is_refused_with_one(name, message):
 
 def test_simulated_devices_have_no_published_peaks():
     found = open_slice("cpu:2")
-    assert (len(found.devices), found.chips, found.cores, found.chip) == (2, 2, 1, None)
+    assert (len(found.devices), found.chips, found.chip) == (2, 2, None)
+
+
+def test_a_chip_that_the_compiler_parts_is_refused(monkeypatch):
+    """JAX runs both cores of a v4 as one device."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    found = type("Topology", (), {"devices": [None] * 8})
+    monkeypatch.setattr(topology.topologies, "get_topology_desc", lambda **_: found)
+    assert open_slice("v5e:2x4").chips == 8
+    with pytest.raises(InputError, match=r"in 2 cores.*Take v5e, v5p or v6e"):
+        open_slice("v4:2x2x1")
 
 
 def test_without_the_compiler_it_says_how_to_get_it(monkeypatch):
