@@ -109,7 +109,8 @@ class Export:
 
         Args:
           out: new, or empty.
-          verify: whether the torch model is built and compared; needs `packages`.
+          verify: whether the torch model is built and compared; needs torch and the layout's
+            library, as ONNX does.
           also: of `ALSO`, what else is written.
 
         Returns:
@@ -124,7 +125,7 @@ class Export:
         packages = self._target.packages
         if "onnx" in also:
             onnx.require()
-        if verify:
+        if verify or "onnx" in also:
             parity.require(packages)
         with folder.new_folder(out) as beside:
             folder.write_json(beside / "config.json", self.config_json)

@@ -4,9 +4,11 @@ import contextlib
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from gazax.typing import InputError, RunError
@@ -30,10 +32,16 @@ def save_weights(path: pathlib.Path, arrays: Mapping[str, Any], *, form: str) ->
       path: new.
       arrays: numpy, by name.
       form: 'pt' for torch, or 'np', which readers of the format ask for.
+
+    Raises:
+      RunError: the disk is full, or fails otherwise.
     """
     path.touch()
     mode = path.stat().st_mode
-    save_file(dict(arrays), path, metadata={"format": form})  # for its owner alone
+    try:
+        save_file(dict(arrays), path, metadata={"format": form})  # for its owner alone
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"'{path.name}' cannot be written: {error}.") from None
     path.chmod(mode)
 
 
@@ -55,9 +63,10 @@ def load_strictly(network: Any, folder: pathlib.Path, name: str) -> Any:
 
 @contextlib.contextmanager
 def new_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A folder beside ``out`` to write into, called ``out`` once the block is done.
+    """A folder of its own beside ``out`` to write into, called ``out`` once the block is done.
 
-    Where the block raises, it is taken away; what a kill left of an earlier one is, too.
+    Where the block raises, it is taken away, and so are the folders that were made to hold it. A
+    kill leaves ``.<out>.*.partial``, which is nobody else's to take: its export may still run.
 
     Raises:
       InputError: see `check_free`, or it cannot be made.
@@ -66,12 +75,15 @@ def new_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
     check_free(out)
     if not out.name or out == pathlib.Path.cwd():
         raise InputError(f"--out='{out}' is the folder that the command runs in; give another one.")
-    beside = out.with_name(f".{out.name}.partial")
+    made = [parent for parent in out.parents if not parent.exists()]  # the deepest first
+    holder = None
     try:
-        if beside.exists():
-            shutil.rmtree(beside)
-        beside.mkdir(parents=True)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        holder = tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent)
+        beside = pathlib.Path(holder) / out.name
+        beside.mkdir()  # the holder is its owner's alone; this is for whom the umask says
     except OSError as error:
+        _take_away(holder, made)
         raise InputError(f"--out='{out}' cannot be made: {error}.") from None
     try:
         yield beside
@@ -79,11 +91,18 @@ def new_folder(out: pathlib.Path) -> Iterator[pathlib.Path]:
             out.rmdir()  # it is empty, or this fails
         beside.rename(out)
     except OSError as error:
-        shutil.rmtree(beside, ignore_errors=True)
         raise InputError(f"--out='{out}' cannot be written: {error}.") from error
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    finally:
+        _take_away(holder, made)
+
+
+def _take_away(holder: str | None, made: Iterable[pathlib.Path]) -> None:
+    """The holder with what it has, and of the folders those that are empty."""
+    if holder is not None:
+        shutil.rmtree(holder, ignore_errors=True)
+    for folder in made:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ Both run in float32 with full products, in eval mode, on the same images.
 """
 
 import importlib
+import importlib.util
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -30,7 +31,7 @@ Look = Callable[[UInt8[np.ndarray, "b h w"]], tuple[Seen, Seen]]
 
 
 def require(packages: Sequence[str]) -> None:
-    """Imports what verification needs: torch and what its model is from.
+    """Imports what the torch model is made by: torch and the library that it is from.
 
     Raises:
       InputError: it is not installed, or does not import.
@@ -40,9 +41,16 @@ def require(packages: Sequence[str]) -> None:
             importlib.import_module(name)
         # a torchvision that was built for another torch stops with a RuntimeError
         except (ImportError, RuntimeError) as error:
+            if importlib.util.find_spec(name):
+                mend = (
+                    "It is installed: do its version, torch's and torchvision's fit together? "
+                    "Mend that"
+                )
+            else:
+                mend = "It is not installed: pip install 'gazax[torch]'"
             raise InputError(
-                f"--verify needs {name}, which cannot be imported here ({error}): "
-                "pip install 'gazax[torch]', or write without verification by --noverify."
+                f"the torch model is verified, and written as ONNX, with {name}, which cannot be "
+                f"imported here ({error}). {mend}, or give --noverify and no --also=onnx."
             ) from None
 
 

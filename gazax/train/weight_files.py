@@ -76,7 +76,8 @@ def read_pickle(path: epath.Path, content: bytes) -> tuple[dict[str, np.ndarray]
       content: of the file.
 
     Raises:
-      InputError: torch is missing or older than 2.10, refuses the file, or finds no tensors in it.
+      InputError: torch is missing or older than 2.10, refuses the file, or finds no tensors in it;
+        or one is sparse, quantized, without numbers, or of a dtype that numpy lacks.
     """
     torch = _import_torch(path)
     try:
@@ -105,12 +106,20 @@ def read_pickle(path: epath.Path, content: bytes) -> tuple[dict[str, np.ndarray]
             f"init_from '{path}' holds no state dict, nor one under {' or '.join(_INSIDE)}."
         )
     passed_over += tuple(str(key) for key in found if str(key) not in tensors)
-    return {key: _as_numpy(torch, value) for key, value in tensors.items()}, passed_over
+    arrays = {key: _as_numpy(torch, path, key, value) for key, value in tensors.items()}
+    return arrays, passed_over
 
 
-def _as_numpy(torch: Any, tensor: Any) -> np.ndarray:
+def _as_numpy(torch: Any, path: epath.Path, key: str, tensor: Any) -> np.ndarray:
     tensor = tensor.detach()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    try:
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    except (TypeError, RuntimeError) as error:
+        kind = "quantized" if tensor.is_quantized else str(tensor.layout).removeprefix("torch.")
+        raise InputError(
+            f"init_from '{path}': '{key}' is no plain array ({kind} {tensor.dtype} on "
+            f"{tensor.device}; {str(error).splitlines()[0]}): save it dense and as float32."
+        ) from None
 
 
 def _import_torch(path: epath.Path) -> Any:

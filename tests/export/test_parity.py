@@ -74,6 +74,12 @@ def test_zeros_equal_zeros_alone():
         compare(lambda x: look(x, 1e-30), images, packages=())
 
 
-def test_a_package_that_is_missing_is_named():
-    with pytest.raises(InputError, match="--verify needs no_such_package.*--noverify"):
+def test_a_package_that_is_missing_or_broken_is_named(monkeypatch, tmp_path):
+    with pytest.raises(
+        InputError, match="with no_such_package, .*It is not installed: pip install"
+    ):
         require(("numpy", "no_such_package"))
+    (tmp_path / "broken_package.py").write_text("raise RuntimeError('operator nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(InputError, match="nms does not exist.*It is installed: do its version.*"):
+        require(("numpy", "broken_package"))

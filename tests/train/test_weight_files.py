@@ -3,6 +3,7 @@
 import collections
 import json
 import os
+import re
 import sys
 
 import jax.numpy as jnp
@@ -122,6 +123,23 @@ def test_a_pickle_without_tensors_or_cut_short_is_named(tmp_path, value, keep, m
     path, content = pickled(tmp_path, value)
     with pytest.raises(InputError, match=rf"net\.pth'.* {message}"):
         read_pickle(path, content[:keep])
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda torch: torch.eye(2).to_sparse(), "sparse_coo torch.float32"),
+        (lambda torch: torch.ones(2).to(torch.float8_e4m3fn), "strided torch.float8_e4m3fn"),
+        (lambda torch: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8), "quantized"),
+        (lambda torch: torch.empty(2, device="meta"), "torch.float32 on meta"),
+    ],
+)
+def test_a_tensor_that_is_no_plain_array_is_named(tmp_path, make, kind):
+    torch = pytest.importorskip("torch")
+    value = {"a": torch.ones(1), "b.weight": make(torch)}
+    with pytest.raises(InputError, match=rf"'b\.weight' is no plain array \(.*{re.escape(kind)}"):
+        read_pickle(*pickled(tmp_path, value))
 
 
 @pytest.mark.torch
