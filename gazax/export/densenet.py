@@ -22,6 +22,7 @@ from gazax.export.tables import (
     fill,
     flatten,
     from_torch,
+    number_of,
     to_torch,
     without_counters,
 )
@@ -43,7 +44,7 @@ def to_torchvision(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[
       InputError: a parameter or statistic is missing or has no place in torchvision's model.
     """
     ours = flatten(params, stats)
-    table = _table(ours, r"\w+/denseblock(\d+)_denselayer(\d+)/", "params/head/")
+    table = _table(ours, r"\w+/denseblock(\d)_denselayer(\d+)/", "params/head/")
     return to_torch(ours, table, "DenseNet")
 
 
@@ -65,17 +66,17 @@ def from_torchvision(state_dict: Mapping[str, Any]) -> tuple[dict[str, Any], dic
         re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(\d)\.", r"\1\2.", key): value
         for key, value in without_counters(state_dict).items()
     }
-    table = _table(found, r"features\.denseblock(\d+)\.denselayer(\d+)\.", "classifier.")
+    table = _table(found, r"features\.denseblock(\d)\.denselayer(\d+)\.", "classifier.")
     return from_torch(found, table, "DenseNet")
 
 
 def _table(names: Mapping[str, Any], layer: str, head: str) -> list[Row]:
     """The table's rows for as many layers as `names` speak of, with the head if they do."""
     sizes: dict[int, int] = {}
-    for match in (re.match(layer, name) for name in names):
-        if match:
+    for name in names:
+        if match := re.match(layer, name):
             block = int(match[1])
-            sizes[block] = max(sizes.get(block, 1), int(match[2]))
+            sizes[block] = max(sizes.get(block, 1), number_of(name, match[2], names))
 
     rows = fill(KERNEL, "conv0", "features.conv0") + fill(NORM, "norm0", "features.norm0")
     for block in range(1, max(sizes, default=1) + 1):

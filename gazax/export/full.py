@@ -17,7 +17,8 @@ Keys are a scope, then the backbone's keys of timm or torchvision where it has a
 model computes in, its weights are float32 and so is the network.
 """
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -83,12 +84,8 @@ def from_full_state(
     Raises:
       InputError: these are no settings of such a network, or a key is missing or has no place.
     """
-    try:
+    with _told_from_others():
         parts = scopes_of(class_name, settings)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"the config.json beside it is not that of an export of gazax ({error!r})"
-        ) from None
     scopes: dict[str, dict[str, Any]] = {scope: {} for scope in parts}
     unknown = []
     for key, value in state_dict.items():
@@ -106,12 +103,26 @@ def from_full_state(
     params, state = {}, {}
     for scope, part in parts.items():
         try:
-            params[scope], statistics = part.back(scopes[scope])
+            with _told_from_others():
+                params[scope], statistics = part.back(scopes[scope])
         except InputError as error:
             raise InputError(f"{error} (keys behind '{scope}.')") from None
         if statistics:
             state[scope] = statistics
     return params, state, {key: float(state_dict[key]) for key in IMAGES}
+
+
+@contextlib.contextmanager
+def _told_from_others() -> Iterator[None]:
+    """Settings that nothing can be made of become an `InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"the config.json beside it is not that of an export of gazax ({error!r})"
+        ) from None
 
 
 def _form_of(method: Method) -> Form:

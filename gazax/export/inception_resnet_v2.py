@@ -23,6 +23,7 @@ from gazax.export.tables import (
     fill,
     flatten,
     from_torch,
+    number_of,
     to_torch,
     without_counters,
 )
@@ -82,9 +83,9 @@ def from_timm(state_dict: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
 def _table(names: Mapping[str, Any], block: str, head: str) -> list[Row]:
     """The table's rows for as many blocks as `names` speak of, with the head if they do."""
     sizes = dict.fromkeys(_REPEATED, 1)
-    for match in (re.match(block, name) for name in names):
-        if match:
-            sizes[match[1]] = max(sizes[match[1]], int(match[2]) + 1)
+    for name in names:
+        if match := re.match(block, name):
+            sizes[match[1]] = max(sizes[match[1]], number_of(name, match[2], names) + 1)
 
     rows = [row for name in _STEM for row in _conv_norm(name, name)]
     for module, inside in _INSIDE.items():

@@ -22,6 +22,7 @@ from gazax.export.tables import (
     fill,
     flatten,
     from_torch,
+    number_of,
     to_torch,
     without_counters,
 )
@@ -65,10 +66,11 @@ def from_torchvision(state_dict: Mapping[str, Any]) -> tuple[dict[str, Any], dic
 def _table(names: Mapping[str, Any], block: str, head: str) -> list[Row]:
     """The table's rows for as many blocks as `names` speak of, with the head if they do."""
     sizes = [1, 1, 1, 1]
-    for match in (re.match(block, name) for name in names):
+    for name in names:
+        match = re.match(block, name)
         if match and 1 <= int(match[1]) <= 4:
             stage = int(match[1]) - 1
-            sizes[stage] = max(sizes[stage], int(match[2]) + 1)
+            sizes[stage] = max(sizes[stage], number_of(name, match[2], names) + 1)
     bottleneck = any(re.search(r"[./]conv3[./]", name) for name in names)
 
     rows = fill(KERNEL, "conv1", "conv1") + fill(NORM, "bn1", "bn1")

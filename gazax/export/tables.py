@@ -36,6 +36,10 @@ COUNTER = "num_batches_tracked"
 """Batches that torch has seen: counted, but without effect at its default momentum."""
 
 
+_SHOWN = 80
+"""Characters of a key that a message shows."""
+
+
 def fill(rows: Rows, path: str, key: str) -> list[Row]:
     """A module's rows for the place where it stands on both sides."""
     return [(ours.format(path=path), torchs.format(key=key), axes) for ours, torchs, axes in rows]
@@ -114,6 +118,21 @@ def move_back(what: str, model: str, found: Mapping[str, Any], table: Rows) -> d
         back = None if axes is None else tuple(axes.index(i) for i in range(len(axes)))
         moved[path] = move(found[key], back)
     return unflatten_dict(moved, sep="/")
+
+
+def number_of(key: str, digits: str, names: Mapping[str, Any]) -> int:
+    """A block's number in a key; a table has rows for every block up to the largest.
+
+    Raises:
+      InputError: it is larger than there are keys: such a table would fill the memory.
+    """
+    if len(digits) > len(str(len(names))) or int(digits) > len(names):
+        shown = key if len(key) <= _SHOWN else f"{key[:_SHOWN]}..."
+        raise InputError(
+            f"'{shown}' is of a block with a number larger than {len(names)}, which is how many "
+            "keys there are: blocks are missing"
+        )
+    return int(digits)
 
 
 def match_names(what: str, model: str, found: Mapping[str, Any], expected: set[str]) -> None:

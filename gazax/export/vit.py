@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from flax.traverse_util import flatten_dict
 
-from gazax.export.tables import match_names, move, move_back
+from gazax.export.tables import match_names, move, move_back, number_of
 
 _AS_IS = None
 _DENSE = (1, 0)  # in out -> out in
@@ -89,7 +89,8 @@ def from_timm(state_dict: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table(names: Mapping[str, Any], block: str, head: str) -> list[tuple]:
     """The table's rows for as many blocks as `names` speak of, with the head if they do."""
-    numbers = [int(match[1]) for match in (re.match(block, name) for name in names) if match]
+    found = {name: match[1] for name in names if (match := re.match(block, name))}
+    numbers = [number_of(name, digits, names) for name, digits in found.items()]
     rows: list[tuple] = list(_STEM)
     for i in range(max(numbers, default=-1) + 1):
         rows += [(path.format(i=i), key.format(i=i), axes) for path, key, axes in _BLOCK]

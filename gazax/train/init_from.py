@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import empty_node, flatten_dict, unflatten_dict
 
@@ -71,21 +72,35 @@ def initialise(
 
     Raises:
       InputError: a scope is unknown, neither loaded nor fresh, or both; an array has no partner,
-        or one of another shape; an array that is loaded holds NaN or infinity.
+        or one of another shape; an array that is loaded holds NaN or infinity, after its cast to
+        the run's dtype, or no floating numbers where the run's does.
     """
     plan = _plan(params, state, source, scopes, fresh, size)
-    for path, array in plan.loaded.items():
-        if not np.isfinite(array).all():
-            mend = (
-                "take a file without"
-                if source.foreign
-                else "take an earlier checkpoint of it (checkpoints/<step>), or another source"
-            )
-            raise InputError(f"'{'/'.join(path)}' of {source.name} holds NaN or infinity; {mend}.")
-    # Copies: what is made of them may be donated, and the source is used again.
-    loaded = {path: np.array(array, plan.target[path].dtype) for path, array in plan.loaded.items()}
+    loaded = {
+        path: _as_dtype(path, array, plan.target[path].dtype, source)
+        for path, array in plan.loaded.items()
+    }
     tree = unflatten_dict(plan.target | loaded)
     return tree.get("params", {}), tree.get("state", {})
+
+
+def _as_dtype(path: _Path, array: Any, dtype: Any, source: Source) -> np.ndarray:
+    """A copy: what is made of it may be donated, and the source is used again."""
+    named = f"'{'/'.join(path)}' of {source.name}"
+    if jnp.issubdtype(dtype, jnp.floating) and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise InputError(
+            f"{named} is of the dtype {array.dtype}, and this run's of {dtype}: save it as float32."
+        )
+    with np.errstate(over="ignore"):  # a number too large becomes infinity, which is named below
+        cast = np.array(array, dtype)
+    if not np.isfinite(cast).all():
+        mend = (
+            "take a file without"
+            if source.foreign
+            else "take an earlier checkpoint of it (checkpoints/<step>), or another source"
+        )
+        raise InputError(f"{named} holds NaN or infinity as {dtype}; {mend}.")
+    return cast
 
 
 def describe(
@@ -174,10 +189,11 @@ def _fit_positions(
     found: dict[_Path, Any], wanted: Mapping, scope: _Path, source: Source, size: Size | None
 ) -> dict[_Path, str]:
     """Puts positions for the run's grid in their place; says so, by their path."""
-    path, kernel = (*scope, "pos_embed"), (*scope, "patch_embed", "kernel")
-    if size is None or not {path, kernel} <= found.keys() & wanted.keys():
+    path = (*scope, "pos_embed")
+    patch = _patch(wanted, scope)
+    if size is None or path not in found or path not in wanted or patch != _patch(found, scope):
         return {}
-    patch, count = wanted[kernel].shape[:2], found[path].shape[1] - 1
+    count = found[path].shape[1] - 1
     new = _grid(size, patch)
     if math.prod(new) != wanted[path].shape[1] - 1:
         return {}
@@ -190,6 +206,17 @@ def _fit_positions(
     found[path] = resample_positions(found[path], old, new)
     shown = [f"{high}x{wide}" for high, wide in (old, new)]
     return {path: f"positions of {shown[0]} patches resampled to {shown[1]}, bicubic"}
+
+
+def _patch(arrays: Mapping, scope: _Path) -> Size:
+    """(h, w) px of a ViT's patch: its kernel's, or that of a stem whose convolutions halve."""
+    kernel = arrays.get((*scope, "patch_embed", "kernel"))
+    if kernel is not None:
+        return kernel.shape[:2]
+    stem = (*scope, "patch_embed")
+    halvings = {path[len(stem)] for path in arrays if path[: len(stem)] == stem}
+    side = 2 ** sum(name.startswith("conv_") for name in halvings)
+    return side, side
 
 
 def _grid(size: Sequence[int], patch: Sequence[int]) -> Size:

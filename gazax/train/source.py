@@ -71,6 +71,7 @@ def load_source(
     which: str = "best",
     read_foreign: ReadForeign | None = None,
     allow_pickle: bool = False,
+    argument: str = "init_from",
 ) -> Source:
     """Reads parameters and method state, after checking every byte.
 
@@ -85,6 +86,7 @@ def load_source(
         a file is refused.
       allow_pickle: whether a file in torch's own format is read, see
         `gazax.train.weight_files.read_pickle`.
+      argument: by which a checkpoint was asked for, for messages.
 
     Raises:
       InputError: it does not exist, is none of these, holds no checkpoint, is damaged, or is in
@@ -103,11 +105,11 @@ def load_source(
     if not path.is_dir():
         return _from_file(path, read_foreign, allow_pickle)
     if (path / MANIFEST).exists() or path.parent.name == "checkpoints":
-        return _from_checkpoint(path, path.parent.parent)
-    return _from_checkpoint(_choose_checkpoint(path, which), path)
+        return _from_checkpoint(path, path.parent.parent, argument)
+    return _from_checkpoint(_choose_checkpoint(path, which, argument), path, argument)
 
 
-def _choose_checkpoint(workdir: epath.Path, which: str) -> epath.Path:
+def _choose_checkpoint(workdir: epath.Path, which: str, argument: str) -> epath.Path:
     folder = workdir / "checkpoints"
     if not folder.is_dir():
         below = sorted(found.parent for found in workdir.glob("*/checkpoints"))
@@ -116,7 +118,7 @@ def _choose_checkpoint(workdir: epath.Path, which: str) -> epath.Path:
             if below
             else "give the --workdir of a run of gazax."
         )
-        raise InputError(f"init_from '{workdir}' has no checkpoints/; {mend}")
+        raise InputError(f"{argument} '{workdir}' has no checkpoints/; {mend}")
     steps = sorted(
         int(found.name)
         for found in folder.iterdir()
@@ -124,7 +126,7 @@ def _choose_checkpoint(workdir: epath.Path, which: str) -> epath.Path:
     )
     if not steps:
         raise InputError(
-            f"init_from '{workdir}' has no checkpoint yet; let that run go on until it has saved."
+            f"{argument} '{workdir}' has no checkpoint yet; let that run go on until it has saved."
         )
     step = steps[-1]
     if which == "best":
@@ -137,16 +139,16 @@ def _choose_checkpoint(workdir: epath.Path, which: str) -> epath.Path:
             step = best[0][0] if best else step
     if step not in steps:
         raise InputError(
-            f"init_from '{workdir}': its best step {step} is not among its checkpoints "
+            f"{argument} '{workdir}': its best step {step} is not among its checkpoints "
             f"({', '.join(map(str, steps))}); give which=last or one checkpoints/<step>."
         )
     return folder / str(step)
 
 
-def _from_checkpoint(folder: epath.Path, workdir: epath.Path) -> Source:
+def _from_checkpoint(folder: epath.Path, workdir: epath.Path, argument: str) -> Source:
     if damage := find_damage(folder):
         raise InputError(
-            f"init_from: the checkpoint is damaged or unfinished: {damage}. Give another "
+            f"{argument}: the checkpoint is damaged or unfinished: {damage}. Give another "
             f"checkpoints/<step> of {workdir}, or run it again."
         )
     saved = absolute(folder / "state")  # orbax takes no others
@@ -244,7 +246,54 @@ def _export_of(path: epath.Path) -> Mapping[str, Any]:
         found = json.loads(beside.read_text())
     except ValueError as error:
         raise InputError(f"'{beside}', beside the weights, is no JSON: {error}.") from None
-    return found if isinstance(found, dict) and "layout" in found else {}
+    if not isinstance(found, dict) or "layout" not in found:
+        return {}
+    _check_export(beside, found)
+    return found
+
+
+def _is_numbers(value: Any, kinds: type | tuple[type, ...] = (int, float)) -> bool:
+    """Whether it is a list of one number or more; True and False are none."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(one, kinds) and not isinstance(one, bool) for one in value)
+    )
+
+
+def _is_size(value: Any) -> bool:
+    return _is_numbers(value, int) and len(value) == 2 and min(value) > 0
+
+
+def _is_name(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+_SHAPES: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "preprocessing": {
+        "size": (_is_size, "[height, width] in px"),
+        "mean": (_is_numbers, "a list of numbers, one a channel"),
+        "std": (_is_numbers, "a list of numbers, one a channel"),
+    },
+    "training": {"data": (_is_name, "a name"), "protocol": (_is_name, "a name")},
+}
+"""What is read of an export's `config.json`, where it is there."""
+
+
+def _check_export(path: epath.Path, found: Mapping[str, Any]) -> None:
+    """Raises an `InputError` that names the first entry that is of another shape."""
+    for section, keys in _SHAPES.items():
+        inside = found.get(section, {})
+        faults = [(section, inside, "an object")] if not isinstance(inside, dict) else []
+        faults += [
+            (f"{section}.{key}", inside[key], wanted)
+            for key, (fits, wanted) in keys.items()
+            if not faults and key in inside and not fits(inside[key])
+        ]
+        for name, value, wanted in faults:
+            raise InputError(
+                f"'{path}', beside the weights: '{name}' is {value!r}, and {wanted} is expected."
+            )
 
 
 def _made_with(described: Mapping[str, Any], images: Mapping[str, float]) -> Mapping[str, Any]:

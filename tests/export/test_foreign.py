@@ -96,6 +96,21 @@ def test_keys_that_begin_like_a_layout_must_be_its_own(state_dict, message):
         foreign.read(state_dict, {})
 
 
+@pytest.mark.parametrize(
+    ("begins", "key"),
+    [
+        ("blocks.0.attn.qkv.bias", "blocks.30000000.norm1.bias"),
+        ("features.denseblock1.x", "features.denseblock1.denselayer30000000.norm1.bias"),
+        ("layer1.0.conv1.weight", "layer1.30000000.conv1.weight"),
+        ("mixed_5b.x", "repeat.30000000.conv2d.bias"),
+        ("layer1.0.conv1.weight", f"layer1.{'9' * 5000}.conv1.weight"),
+    ],
+)
+def test_a_block_of_a_number_that_cannot_be_is_named(begins, key):
+    with pytest.raises(InputError, match=rf"'{key[:20]}.* of a block with a number larger than 2"):
+        foreign.read({name: np.zeros(2) for name in (begins, key)}, {})
+
+
 @pytest.mark.torch
 def test_torchvision_and_timm_name_a_resnet_and_a_densenet_alike(torchvision, timm):
     import torch
@@ -178,6 +193,5 @@ def test_a_whole_model_that_does_not_fit_its_config_is_named():
     )
     fewer = {key: value for key, value in arrays.items() if key != "head.bias"}
     refused("Classifier do not match; without a place: none; missing: bias", fewer)
-    deeper = {**described["model_args"]["backbone"], "depth": 3}
-    # the table has as many blocks as the file speaks of; the run's own model says how many it wants
-    foreign.read(arrays, {**described, "model_args": {"backbone": deeper}})
+    conv = {**described["model_args"]["backbone"], "stem": "conv", "patch_size": ["8", "8"]}
+    refused("not that of an export of gazax", model_args={"backbone": conv})

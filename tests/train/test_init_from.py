@@ -327,6 +327,20 @@ def test_what_is_not_finite_is_named_where_it_is_loaded(target, value):
         init_from.initialise(*target, source(params, state))
 
 
+def test_what_does_not_fit_the_runs_dtype_is_named(target):
+    params, state = jax.tree.map(np.array, target)
+    kernel = params["backbone"]["fc2"]["kernel"]
+
+    def refused(array, message):
+        params["backbone"]["fc2"]["kernel"] = array
+        with pytest.raises(InputError, match=f"'params/backbone/fc2/kernel' of SRC {message}"):
+            init_from.initialise(*target, source(params, state))
+
+    refused(np.full(kernel.shape, 1e300), "holds NaN or infinity as float32")
+    refused(kernel.astype(np.int32), "is of the dtype int32, and this run's of float32")
+    refused(kernel.astype(np.complex64), "is of the dtype complex64")
+
+
 def test_half_precision_becomes_the_runs_precision(target):
     params, state = target
     half = jax.tree.map(lambda leaf: np.asarray(leaf, np.float16), params)

@@ -1,5 +1,6 @@
 """Weights of torchvision, timm or an export as what a run begins with."""
 
+import dataclasses
 import json
 
 import jax
@@ -283,6 +284,21 @@ def test_a_vit_that_differs_in_more_than_its_images_is_refused(vit_file, size, c
         init_from.initialise(small_vit((6, 6), **changes), {}, vit_file, size=size, **FRESH)
 
 
+def test_positions_behind_a_convolutional_stem_are_resampled():
+    """Its patch is what its convolutions halve: 4 px of two of them."""
+    conv = dict(patch_size=4, stem="conv")
+    theirs = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), small_vit((8, 8), **conv))
+    file = dataclasses.replace(
+        source(theirs, {}, config={"data": {"size": [8, 8]}}), foreign="gazax's Encoder"
+    )
+    told = init_from.describe(small_vit((12, 20), **conv), {}, file, size=(12, 20), **FRESH)
+    assert "positions of 2x2 patches resampled to 3x5" in told
+    with pytest.raises(InputError, match="patch_embed/conv_2/kernel: only in this run"):
+        init_from.initialise(
+            small_vit((16, 24), **conv | {"patch_size": 8}), {}, file, size=(16, 24), **FRESH
+        )
+
+
 def test_positions_of_a_run_of_gazax_are_not_resampled(vit_file):
     own = source(vit_file.params, {}, config={"data": {"size": [4, 4]}})
     with pytest.raises(InputError, match=r"another image size.*config\.data\.size=\[4, 4\]"):
@@ -324,6 +340,27 @@ def test_an_exported_folder_is_its_file_and_says_what_it_was_trained_on(tmp_path
     # of somebody else's folder it is not asked
     (tmp_path / "config.json").write_text(json.dumps({"architecture": "densenet121"}))
     assert load_source(tmp_path, **READ).config == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"preprocessing": None}, "'preprocessing' is None, and an object is expected"),
+        ({"preprocessing": {"mean": 0.5}}, r"'preprocessing\.mean' is 0\.5, and a list of numbers"),
+        ({"preprocessing": {"std": []}}, r"'preprocessing\.std' is \[\], and a list of numbers"),
+        (
+            {"preprocessing": {"size": "32"}},
+            r"'preprocessing\.size' is '32', and \[height, width\]",
+        ),
+        ({"training": None}, "'training' is None, and an object is expected"),
+        ({"training": {"data": 3}}, r"'training\.data' is 3, and a name is expected"),
+    ],
+)
+def test_an_entry_of_another_shape_beside_the_weights_is_named(tmp_path, changes, message):
+    save_file({"a": np.zeros(1)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"layout": "timm", **changes}))
+    with pytest.raises(InputError, match=rf"config\.json', beside the weights: {message}"):
+        load_source(tmp_path, **READ)
 
 
 @pytest.fixture(scope="module")
@@ -384,7 +421,7 @@ def test_what_is_not_finite_is_named_with_its_file(densenet_file, part, name):
     arrays["features.denseblock1.denselayer1.conv1.weight"][0, 0] = np.nan
     save_file(arrays, file)
     target = made_of(DenseNet((1, 2, 1), 2, 4), 1, head=NEW_HEAD)
-    message = rf"'{part}/backbone/{name}' of .*net\.safetensors holds NaN or infinity; take a file"
+    message = rf"'{part}/backbone/{name}' of .*net\.safetensors holds NaN or .*; take a file"
     with pytest.raises(InputError, match=message):
         init_from.initialise(*target, load_source(file, **READ), **FRESH)
 
