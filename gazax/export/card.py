@@ -168,6 +168,8 @@ def model_card(
         "None are known of these weights: their run has not ended, or was not evaluated at this "
         "step."
     )
+    mean, std = how["mean"][0], how["std"][0]
+    normalised = "" if (mean, std) == (0, 1) else f"; then (x - {mean}) / {std}"
     arguments = json.dumps(config["model_args"])
     settings = json.dumps(run_config, indent=2, default=list)
     tags = ["chest-x-ray", "gazax", *(["phantom"] if made["phantom"] else [])]
@@ -197,7 +199,7 @@ In this folder, with torch, numpy, safetensors, {_NEEDS[config["layout"]]} insta
 |---|---|
 | size | {height} x {width} px (height x width) |
 | channels | {channels} |
-| grey values | 8 bits, divided by 255; then (x - {how["mean"][0]}) / {how["std"][0]} |
+| grey values | 8 bits, divided by 255{normalised} |
 | fitted | {fit}; bilinear, antialiased |
 
 {_NORMALISED if config["layout"] == "gazax" else _NOT_NORMALISED}
@@ -231,7 +233,8 @@ def _local_dir(config: Mapping[str, Any]) -> str:
         return ""
     return (
         "\ntimm reads the folder by itself too: "
-        '`timm.create_model("local-dir:.", pretrained=True)`.\n'
+        '`timm.create_model("local-dir:.", pretrained=True)`. Images are prepared as the program '
+        "above does; timm's own transform pads with the mean, where training padded with 0.\n"
     )
 
 
@@ -264,7 +267,7 @@ def _gives(config: Mapping[str, Any]) -> str:
     labels = ", ".join(config.get("label_names", ()))
     if config["layout"] == "gazax":
         of = f" Labels, in their order: {labels}." if labels else ""
-        return f"What it gives out stands at the beginning of that file.{of}"
+        return f"What it gives out, by name, `modeling_gazax.py` says at its beginning.{of}"
     if not config["num_classes"]:
         return f"It gives {config['num_features']} pooled features; there is no classifier."
     task = config["training"]["task"]

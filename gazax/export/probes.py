@@ -68,6 +68,7 @@ class LibraryModel:
                 "fixed_input_size": described.fixed_size,
                 "interpolation": "bilinear",
                 "crop_pct": 1.0,
+                "crop_mode": "border",  # the whole image, its aspect kept
                 "mean": [self.mean] * described.channels,
                 "std": [self.std] * described.channels,
                 "num_classes": described.num_classes,

@@ -31,6 +31,13 @@ def card(found, **kwargs):
     return model_card(found, **given | kwargs)
 
 
+def test_what_is_done_to_grey_values_is_said_where_there_is_something():
+    assert "divided by 255; then (x - 0.5) / 0.25 |" in card(config())
+    plain = config("gazax")
+    plain["preprocessing"] |= dict(mean=[0.0], std=[1.0])
+    assert "8 bits, divided by 255 |" in card(plain)
+
+
 def test_every_data_set_has_its_terms():
     assert set(TERMS) == set(DATASETS)
 
