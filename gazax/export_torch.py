@@ -75,8 +75,21 @@ def main() -> None:
     check_free(out)
     from gazax.experiment.export import Export, can_verify
     from gazax.experiment.workdirs import run_folder
+    from gazax.train.source import EXPORTED
 
-    folder = run_folder(epath.Path(WORKDIR.value).expanduser(), STAGE.value)
+    # resolved: of `30` or `.`, the folders above are asked for too
+    given = epath.Path(WORKDIR.value).expanduser().resolve()
+    if not given.is_dir() or (given / EXPORTED).exists():
+        what = "holds weights and no run"
+        if not given.exists():
+            what = "does not exist"
+        elif not given.is_dir() and given.suffix != ".safetensors":
+            what = "is no folder"
+        raise InputError(
+            f"--workdir='{given}' {what}: give the folder of a run of gazax.main, or one "
+            "checkpoints/<step> of it."
+        )
+    folder = run_folder(given, STAGE.value)
     export = Export(
         config_lib.of_run(str(folder)),
         folder,

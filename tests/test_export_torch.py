@@ -56,9 +56,18 @@ def test_one_checkpoint_of_another_stage_is_written_unverified(env, staged, tmp_
     assert (tmp_path / "out" / "config.json").read_bytes() == before
 
 
+def test_a_checkpoint_is_found_from_where_one_stands(env, staged, tmp_path):
+    flags = ("--layout=timm", "--noverify")
+    checkpoints = staged / "pretrain" / "checkpoints"
+    here = f"import os; os.chdir({str(checkpoints)!r}); {WITH_TORCH}"
+    export(env, f"--workdir={STEP}", f"--out={tmp_path / 'a'}", *flags, start=("-c", here))
+    assert (tmp_path / "a" / "model.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (("--workdir=no_such_folder",), "no_such_folder' does not exist: give the folder of a run"),
         (("--out=",), "--workdir=DIR, --layout=timm, torchvision or gazax, and --out=DIR are"),
         (("--layout=onnx",), "value should be one of <timm|torchvision|gazax>"),
         (("--stage=clasify",), "--stage='clasify' is unknown (did you mean 'classify'?)"),

@@ -33,6 +33,8 @@ from gazax.typing import Batch, InputError, Size
 LAYOUTS = (*layouts.LIBRARIES, "gazax")
 PARTS = ("backbone", "full")
 ALSO = ("onnx", "stablehlo")
+SECTIONS = ("data", "views", "model", "method", "init_from", "train")
+"""Of a run's config, that are read here."""
 HEAD = "head"
 CLASSIFIERS = ("supervised", "gg_cam", "attention_consistency")
 """Methods whose logits are a linear head on the backbone's features."""
@@ -70,6 +72,7 @@ class Export:
                 "--layout=gazax writes a whole model, with what stands on its backbone: add "
                 "--part=full, or take --layout=timm or torchvision for a backbone."
             )
+        _check_config(config, path)
         self._path, self._given = path, config
         self._config = config = _in_float32(config)
         method = build_method(config)
@@ -259,11 +262,22 @@ def can_verify() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
+def _check_config(config: ConfigDict, path: epath.Path) -> None:
+    """Raises an `InputError` where a section is missing or the data set is none of ours."""
+    for name in SECTIONS:
+        if not isinstance(config.get(name), ConfigDict):
+            raise InputError(
+                f"the config.json of '{path}' has no section '{name}': it is not that of a run of "
+                "gazax.main."
+            )
+    config_lib.choose("config.data.name", config.data.get("name"), DATASETS)
+
+
 def _restore(config: ConfigDict, method: Method, path: epath.Path, which: str) -> Source:
     """The weights of a checkpoint on the host, checked against the model of the config."""
     spec = config_lib.batch_spec(config)
     params, state = jax.eval_shape(method.init, jax.random.key(0), spec)
-    source = load_source(path, which=which)
+    source = load_source(path, which=which, argument="--workdir")
     try:
         init_from.initialise(params, state, source)  # for its checks: what it gives are copies
     except InputError as error:

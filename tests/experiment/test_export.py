@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import sys
 
 import jax
 import numpy as np
 import pytest
 from etils import epath
 from ml_collections import ConfigDict
+from PIL import Image
 from safetensors.numpy import load_file
 
 from gazax import config as config_lib
@@ -61,6 +63,19 @@ def written(timm, vit, tmp_path_factory):
     """The classifier in timm's layout, verified."""
     out = tmp_path_factory.mktemp("out") / "vit"
     return out, make_export(vit, part="full").write(out, verify=True)
+
+
+@pytest.mark.torch
+def test_timms_own_transform_keeps_the_whole_image(written):
+    """Its borders are the mean's, which the card says; in training they are 0."""
+    from timm.data import create_transform, resolve_data_config
+
+    found = json.loads((written[0] / "config.json").read_text())["pretrained_cfg"]
+    white = Image.new("L", (200, 100), 255)
+    column = create_transform(**resolve_data_config(pretrained_cfg=found))(white)[0, :, 16].numpy()
+    step = 1 / 255 / found["std"][0]
+    np.testing.assert_allclose(column[[0, 7, 24, 31]], 0, atol=step)
+    np.testing.assert_allclose(column[8:24], (1 - found["mean"][0]) / found["std"][0], atol=step)
 
 
 def reload(monkeypatch, timm, out, **kwargs):
@@ -298,6 +313,28 @@ def test_bfloat16_and_remat_of_the_run_change_nothing(vit, tmp_path):
 def test_what_a_layout_has_no_place_for_is_refused(request, workdir, given, message):
     with pytest.raises(InputError, match=message):
         make_export(request.getfixturevalue(workdir), **given)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda config: config.pop("model"), "has no section 'model': it is not that of a run"),
+        (lambda config: config["data"].update(name="fantom"), "'fantom' is unknown.*'phantom'"),
+    ],
+)
+def test_a_config_of_no_run_is_refused(vit, tmp_path, change, message):
+    held = json.loads((vit / "config.json").read_text())
+    change(held["config"])
+    (tmp_path / "config.json").write_text(json.dumps(held))
+    with pytest.raises(InputError, match=message):
+        make_export(tmp_path)
+
+
+def test_onnx_needs_the_layouts_library_though_nothing_is_verified(monkeypatch, vit, tmp_path):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match="written as ONNX, with timm, which cannot be imported"):
+        make_export(vit).write(tmp_path / "new" / "out", verify=False, also=("onnx",))
+    assert list(tmp_path.iterdir()) == []
 
 
 def damaged(workdir, folder):
