@@ -15,6 +15,7 @@ from flax.traverse_util import flatten_dict
 
 from gazax import export
 from gazax.export.architectures import ARCHITECTURES, settings_of
+from gazax.export.forms import FORMS
 from gazax.export.full import from_full_state, full_state
 from gazax.export.network import LICENCE
 from gazax.methods import (
@@ -24,10 +25,12 @@ from gazax.methods import (
     Fusion,
     GazAT,
     MoCo,
+    MoCoV3,
     MTUNet,
     Saliency,
     Segmentation,
     SimCLR,
+    SimSiam,
     Supervised,
     Triplet,
 )
@@ -145,6 +148,28 @@ METHODS = {
         temperature=0.1,
         momentum=0.9,
         queue_size=8,
+        mean=0.4,
+        std=0.3,
+    ),
+    "moco_v3": MoCoV3(
+        backbone=VIT,
+        projector=Projector(out_dim=6, norm="all"),
+        predictor=Projector(out_dim=6, hidden_dim=5, norm="all"),
+        views=VIEWS,
+        levels=(-1,),
+        temperature=0.2,
+        momentum=0.9,
+        total_steps=10,
+        mean=0.4,
+        std=0.3,
+    ),
+    "simsiam": SimSiam(
+        backbone=DENSENET,
+        projector=Projector(num_layers=3, out_dim=6, norm="all"),
+        predictor=Projector(out_dim=6, hidden_dim=5, norm="hidden"),
+        views=VIEWS,
+        levels=(-1,),
+        attention="energy",
         mean=0.4,
         std=0.3,
     ),
@@ -322,7 +347,11 @@ def test_network_gives_out_what_the_method_does(name):
         assert_close(as_ours(found[name]), expected, name)
 
 
-@each(METHODS, set(METHODS) - {"saliency with a guide", "triplet"})
+def test_every_method_that_has_a_form_is_tested():
+    assert {type(method) for method in METHODS.values()} == set(FORMS)
+
+
+@each(METHODS, set(METHODS) - {"saliency with a guide", "triplet", "moco_v3", "simsiam"})
 def test_method_there_and_back_is_the_same(name):
     method = METHODS[name]
     params, state, _ = made(method)
