@@ -35,8 +35,9 @@ class Estimate:
     @property
     def peak(self) -> int | None:
         """The most bytes that a device holds at once; XLA's figure for a CPU is none."""
-        known = self.slice.chip is not None and isinstance(self.found, Compiled)
-        return self.found.peak if known else None
+        if self.slice.chip is None or not isinstance(self.found, Compiled):
+            return None
+        return self.found.peak
 
     @property
     def roofline(self) -> Roofline | None:
