@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "data": {"ops"},
     "train": {"methods", "losses", "data"},
     "eval": {"train", "methods", "metrics", "data", "models", "ops"},
-    "export": {"methods", "models"},
+    "export": {"methods", "models", "ops"},
     "hardware": set(),
     "page": {"eval", "metrics", "train"},
     "experiment": {"eval", "train", "methods", "data", "models", "export", "hardware"},
