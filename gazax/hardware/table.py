@@ -39,8 +39,8 @@ def describe(where: Slice) -> str:
         f"{chip.link_speed / GB:.0f} GB/s a link in both directions ({chip.source}).\n"
         "A step takes the longest of the three, as if all overlapped and nothing waited. "
         "Communication: one ring of the chips that take part, 2(n-1)/n bytes a byte that is "
-        "reduced, without latency; over all axes of a slice it may be two times as fast, on v4 "
-        "and v5p three. Memory: an operand counts for each operation that reads it, even where it "
+        "reduced, without latency; over all axes of a slice it may be two times as fast, on v5p "
+        "three. Memory: an operand counts for each operation that reads it, even where it "
         "stays on the chip. So 'at least' and 'at most' are strict for compute alone."
     )
 
