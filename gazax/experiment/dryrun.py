@@ -125,6 +125,8 @@ def dry_run(
         notes = [
             f"batch {largest.fits * count:,} is the largest found to fit: "
             f"{largest.too_large * count:,} does not."
+            if largest.fits
+            else "not even one image a chip fits."
         ]
     try_batch(chosen)
     found, step, settings, known, remarks = compiled[chosen]

@@ -90,10 +90,10 @@ def test_stages_are_taken_by_name():
         stages_of(load(CONFIG), "first")
 
 
-def test_the_largest_batch_is_found_by_what_the_compiler_refuses(monkeypatch):
-    """A compiler that has room for 37 images a device."""
-    devices = open_slice("cpu:2").devices
-    tried = []
+@pytest.fixture
+def rooms(monkeypatch):
+    """A slice of two chips, and a compiler that has room for so many images a chip."""
+    tried, room = [], {}
 
     class Lowered:
         def lower(self, **platforms):
@@ -107,11 +107,26 @@ def test_the_largest_batch_is_found_by_what_the_compiler_refuses(monkeypatch):
     def compile_for_slice(lowered, *, devices):
         size = tried[-1] // devices
         found = dryrun.Compiled(0, 0, 0, 0, size, 1.0, 1.0, [])
-        return found if size <= 37 else TooLarge(size, 37, "no room")
+        return found if size <= room["images"] else TooLarge(size, room["images"], "no room")
+
+    def slice_with(images):
+        room["images"] = images
+        return Slice("v5e:1x2", open_slice("cpu:2").devices, 2, CHIPS["v5e"]), tried
 
     monkeypatch.setattr(dryrun, "make_step", make_step)
     monkeypatch.setattr(dryrun, "compile_for_slice", compile_for_slice)
-    where = Slice("v5e:1x2", devices, 2, CHIPS["v5e"])
+    return slice_with
+
+
+def test_where_not_even_one_image_fits_it_says_so(rooms):
+    where, _ = rooms(0)
+    found = dry_run(load(CONFIG), where, find_batch=True)
+    assert not found.estimate.fits
+    assert found.remarks[0] == "not even one image a chip fits."
+
+
+def test_the_largest_batch_is_found_by_what_the_compiler_refuses(rooms):
+    where, tried = rooms(37)
     found = dry_run(load(CONFIG), where, find_batch=True)
     assert found.estimate.batch in (72, 74)
     assert found.estimate.found.peak == found.estimate.batch // 2
