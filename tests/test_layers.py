@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "models": {"ops"},
     "methods": {"losses", "models", "ops"},
     "data": {"ops"},
-    "train": {"methods", "losses", "data"},
+    "train": {"methods", "losses", "data", "hardware"},
     "eval": {"train", "methods", "metrics", "data", "models", "ops"},
     "export": {"methods", "models", "ops"},
     "hardware": set(),

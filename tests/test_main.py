@@ -15,7 +15,7 @@ from tests.runs import ROOT, command, lines, run
 
 
 def without_clocks(workdir):
-    clocks = ("images_per_s", "input_wait_share", "evaluation_s")
+    clocks = ("images_per_s", "step_s", "input_wait_share", "evaluation_s")
     return [{k: v for k, v in line.items() if k not in clocks} for line in lines(workdir)]
 
 
@@ -62,7 +62,8 @@ def test_metrics_hold_the_terms_and_the_held_out_numbers(finished):
         assert line["loss/contrast"] > 0
         assert line["loss/attention"] > 0
         assert line["loss/regional"] > 0
-        assert {"images_per_s", "input_wait_share", "grad_norm", "learning_rate"} <= line.keys()
+        assert {"images_per_s", "step_s", "input_wait_share"} <= line.keys()
+        assert {"grad_norm", "learning_rate"} <= line.keys()
     evaluated = [line for line in lines(workdir) if "validation/attention/cc" in line]
     assert [line["step"] for line in evaluated] == [0, 10, 20, 30]
     for name in ("mean_map/nss", "centre/auc", "probe_auc"):

@@ -49,6 +49,8 @@ def test_a_mistake_ends_in_one_line_without_a_traceback(env, tmp_path, flags, co
         (dict(data__size=(32,)), CONFIG, r"config.data.size is \(32,\)"),
         (dict(model__num_heads=0), CONFIG, "config.model.num_heads is 0"),
         (dict(train__keep=0), CONFIG, "config.train.keep is 0"),
+        (dict(train__profile=(3, 2)), CONFIG, "config.train.profile is (3, 2)"),
+        (dict(train__profile=("a", "b")), CONFIG, "config.train.profile is ('a', 'b')"),
         (dict(method__distance="emd"), CONFIG, "method.distance='emd'"),
         (dict(train__parallel="pmap", train__fsdp=2), CONFIG, "fsdp=1"),
         (dict(seed=-1), CONFIG, "config.seed is -1"),

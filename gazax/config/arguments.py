@@ -166,7 +166,7 @@ LATER_KEYS: dict[str, Any] = {
     "data": {"protocol": "strict", "balanced": False},
     "init_from": {"allow_pickle": False},
     "optim": {"name": "adamw", "schedule": "cosine"},
-    "train": {"cache_frozen": False},
+    "train": {"cache_frozen": False, "profile": ()},
 }
 """Keys that configs of earlier versions lack, and what those did."""
 _PROJECTOR: dict[str, Any] = {"method": {"projector": {"norm": "none"}}}

@@ -83,6 +83,7 @@ def base() -> ConfigDict:
     config.train.parallel = "jit"
     config.train.fsdp = 1
     config.train.log_every = 10
+    config.train.profile = ()  # first and last step of a window to trace, such as 20,29
     config.train.eval_every = 50  # 0 = once an epoch
     config.train.checkpoint_every = 50  # 0 = once an epoch
     config.train.keep = 3

@@ -35,6 +35,10 @@ ZOOM: Range = (
     lambda x: len(x) == 2 and 1 <= x[0] <= x[1] < math.inf,
 )
 FINITE: Range = ("a finite number", math.isfinite)
+WINDOW: Range = (
+    "empty, or the first and the last step of a window, such as 20,29",
+    lambda x: not x or ([type(step) for step in x] == [int, int] and 1 <= x[0] <= x[1]),
+)
 SIZE: Range = (
     "height and width in pixels, such as 64,64",
     lambda x: len(x) == 2 and min(x) >= 1,
@@ -145,6 +149,7 @@ RANGES: dict[str, Range] = {
     "train.eval_every": AT_LEAST_0,
     "train.checkpoint_every": AT_LEAST_0,
     "train.keep": AT_LEAST_1,
+    "train.profile": WINDOW,
     "eval.batch_size": AT_LEAST_1,
     "eval.sigma_fraction": POSITIVE,
     "eval.overlays": AT_LEAST_0,

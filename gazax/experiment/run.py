@@ -34,6 +34,7 @@ from gazax.experiment.method import build_method
 from gazax.experiment.predicted_gaze import GazePredictor, find_predictor, predict_gaze
 from gazax.experiment.scanpaths import describe_scanpaths
 from gazax.export import foreign
+from gazax.hardware.peaks import peak_flops
 from gazax.methods import Method
 from gazax.methods.base import Params, State
 from gazax.train import agreement, init_from, lock, loop, sharding, workdir
@@ -214,6 +215,8 @@ class Run:
             evaluate=self._evaluate,
             monitor=self.config.eval.monitor,
             preemption=preemption,
+            profile=train.profile,
+            peak_flops=self._peak_flops,
         )
 
     def summarize(self, outcome: loop.Outcome) -> dict[str, Any]:
@@ -428,6 +431,12 @@ class Run:
         own = ("data.root", "data.cache", "init_from.path", *(["data.gaze"] * bool(contents[2])))
         settings = {f"config.{k}": v for k, v in config_lib.flatten(config) if k not in own}
         return {**settings, **dict(zip(names, contents, strict=True))}
+
+    @property
+    def _peak_flops(self) -> float | None:
+        """Of the mesh's devices together, where their maker's figure is known."""
+        one = peak_flops(jax.devices()[0].device_kind)
+        return one and one * self.mesh.size
 
     @property
     def _init_from(self) -> dict[str, Any]:

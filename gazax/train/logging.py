@@ -131,10 +131,14 @@ def _is_number(value: object) -> bool:
 
 
 class Progress:
-    """The line a person watches: step, losses, images/s, share of time waiting, time left.
+    """The line a person watches: step, losses, speed, share of time waiting, time left.
 
     On a terminal the line is rewritten in place; elsewhere each is printed below the last.
     """
+
+    step_at_peak: float | None = None
+    """Seconds that a step would take if its devices did nothing but its products, at their
+    published peak; None where that is not known."""
 
     def __init__(self, *, steps: int, batch_size: int) -> None:
         self._steps = steps
@@ -155,12 +159,20 @@ class Progress:
         self._waited += seconds
 
     def speed(self) -> dict[str, float]:
-        """`images_per_s` and `input_wait_share` since the last restart."""
+        """Of the steps since the last restart.
+
+        Returns:
+          `images_per_s`; `step_s`, seconds a step; `input_wait_share` of them; and, where the
+          devices' peak is known, `mfu`, model FLOP utilisation: the step at the peak over `step_s`.
+        """
         elapsed = max(time.perf_counter() - self._since, 1e-9)
-        return {
+        step = elapsed / max(self._done, 1)
+        speed = {
             "images_per_s": self._done * self._batch_size / elapsed,
+            "step_s": step,
             "input_wait_share": self._waited / elapsed,
         }
+        return speed if self.step_at_peak is None else {**speed, "mfu": self.step_at_peak / step}
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
         """Prints the line of a step."""
@@ -169,9 +181,11 @@ class Progress:
             for name, value in values.items()
             if name == "loss" or name.startswith("loss/")
         )
-        left = (self._steps - step) * self._batch_size / max(values["images_per_s"], 1e-9)
+        left = (self._steps - step) * values["step_s"]
+        used = f"MFU {values['mfu']:.1%}  " if "mfu" in values else ""
         text = (
             f"step {step}/{self._steps}  {losses}  {values['images_per_s']:.0f} images/s  "
+            f"{1000 * values['step_s']:.0f} ms/step  {used}"
             f"input wait {values['input_wait_share']:.0%}  left {_clock(left)}"
         )
         if self._in_place:

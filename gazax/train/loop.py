@@ -19,6 +19,7 @@ from gazax.train import agreement
 from gazax.train.checkpoint import Checkpoints
 from gazax.train.logging import Metrics, Progress
 from gazax.train.preemption import Preemption
+from gazax.train.profile import Profile
 from gazax.train.sharding import AnyProcess
 from gazax.train.start import Start, make_start  # noqa: F401  commands find it here
 from gazax.train.state import TrainState
@@ -75,6 +76,8 @@ def train(
     evaluate: Callable[[TrainState], dict[str, float]],
     monitor: Sequence[str],
     preemption: Preemption,
+    profile: Sequence[int] = (),
+    peak_flops: float | None = None,
 ) -> Outcome:
     """Trains to ``steps``, from the last good checkpoint of ``workdir`` where there is one.
 
@@ -94,6 +97,8 @@ def train(
         behind a minus sign, the lowest.
       preemption: asked after every step; a requested one is saved, and the loop ends, in all
         processes at the same step.
+      profile: first and last step of a window to trace, see `Profile`.
+      peak_flops: of all devices together, 1/s; where it is given, `mfu` is logged.
 
     Raises:
       RunError: a loss, a gradient or a parameter is not finite.
@@ -148,6 +153,7 @@ def train(
         )
     preemption.hold()
     anywhere = AnyProcess(mesh)
+    trace = Profile(workdir, profile, write=agreement.is_first())
     stream = batches(examples)
     unread: tuple[int, Terms, Batch] | None = None
     step = begin
@@ -158,9 +164,14 @@ def train(
         began = time.perf_counter()
         batch = next(stream)
         progress.waited(time.perf_counter() - began)
+        trace.before(step)
         state, terms = run_step(state, batch)
+        if written := trace.after(step, terms):
+            progress.say(f"trace: {written}")
         if step == begin + 1:  # the first step compiles: no measure of speed
             jax.block_until_ready(terms)
+            if peak_flops and (flops := run_step.flops(state, batch)):
+                progress.step_at_peak = flops / peak_flops
             progress.restart()
         if unread:
             settle(*unread)
@@ -181,6 +192,8 @@ def train(
             metrics.save()
             checkpoints.save(state, step=step, examples=step * batch_size, best_step=best_step())
         progress.restart()
+    if written := trace.close(step):
+        progress.say(f"trace: {written}")
     checkpoints.close()
     metrics.close()
     chosen = best_step(among=checkpoints.steps())

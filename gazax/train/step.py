@@ -11,6 +11,7 @@ import optax
 from jax.sharding import Mesh, PartitionSpec
 
 from gazax.config import choose
+from gazax.hardware.products import count_flops
 from gazax.losses.parallel import value_and_grad
 from gazax.methods.base import Method, Params, State
 from gazax.train import freeze
@@ -18,13 +19,33 @@ from gazax.train.sharding import DATA, FSDP, batch_sharding, place_batch, replic
 from gazax.train.state import TrainState
 from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
 
-Step = Callable[[TrainState, Batch], tuple[TrainState, Terms]]
-"""(state, this process's host batch) -> (new state, logged scalars); donates the state."""
 Gradient = Callable[
     [Params, Params, State, Batch, Key, StepCount],
     tuple[tuple[Scalar, tuple[State, Terms]], Params],
 ]
 """(trainable, frozen, ...) -> ((loss, (state, terms)), gradient of the trainable part)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """(state, this process's host batch) -> (new state, logged scalars); donates the state."""
+
+    run: Callable[[TrainState, Batch], tuple[TrainState, Terms]]
+    """On a batch that lies where ``place`` puts it."""
+    place: Callable[[Batch], Batch]
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, Terms]:
+        """Takes the step."""
+        return self.run(state, self.place(batch))
+
+    def flops(self, state: TrainState, batch: Batch) -> float | None:
+        """Of one step on all devices, see `count_flops`; None under ``pmap``, which is no program.
+
+        After the first step it costs next to nothing: the program is traced already.
+        """
+        if not isinstance(self.run, jax.stages.Wrapped):
+            return None
+        return count_flops(self.run.trace(state, self.place(batch)).jaxpr)
 
 
 def make_step(
@@ -61,15 +82,14 @@ def make_step(
             (loss, (method_state, terms)), grads = gradient(
                 *freeze.split(state.params, method.freeze),
                 state.method_state,
-                _cut(batch),
+                batch,
                 *jitted_keys(state),
             )
             return jitted_update(state, loss, method_state, terms, grads)
 
-        return pmapped_step
+        return Step(pmapped_step, place=_cut)
     jitted = jit_step(method, tx, schedule, mesh=mesh, parallel=parallel, seed=seed)
-    sharding = batch_sharding(mesh)
-    return lambda state, batch: jitted(state, place_batch(batch, sharding))
+    return Step(jitted, place=functools.partial(place_batch, sharding=batch_sharding(mesh)))
 
 
 def jit_step(

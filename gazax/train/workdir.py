@@ -28,6 +28,7 @@ FREE_ON_RESUME = (
     "train.log_every",
     "train.parallel",
     "train.patience",
+    "train.profile",
     "train.steps",
 )
 """Keys, or beginnings of keys, that may differ when a run is taken up again."""

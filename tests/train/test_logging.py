@@ -1,5 +1,6 @@
 import json
 
+import pytest
 from etils import epath
 
 from gazax.train.logging import Metrics, Progress, read_metrics
@@ -69,20 +70,25 @@ def test_events_are_written(tmp_path):
     assert b"loss" in events.read_bytes()
 
 
-def test_the_line_shows_step_losses_speed_and_time_left(capsys):
+@pytest.mark.parametrize(("known", "shown"), [({}, ""), ({"mfu": 0.314}, "MFU 31.4%  ")])
+def test_the_line_shows_step_losses_speed_and_time_left(capsys, known, shown):
     progress = Progress(steps=100, batch_size=8)
-    values = {"loss": 3.0, "loss/contrast": 2.0, "images_per_s": 16.0, "input_wait_share": 0.25}
-    progress.show(60, values)
-    # 40 steps of 8 images at 16 images/s
+    speed = {"images_per_s": 16.0, "step_s": 0.5, "input_wait_share": 0.25, **known}
+    progress.show(60, {"loss": 3.0, "loss/contrast": 2.0, **speed})
+    # 40 steps of half a second
     assert capsys.readouterr().out == (
-        "step 60/100  loss 3.0000  contrast 2.0000  16 images/s  input wait 25%  left 0:20\n"
+        "step 60/100  loss 3.0000  contrast 2.0000  16 images/s  500 ms/step  "
+        f"{shown}input wait 25%  left 0:20\n"
     )
 
 
-def test_speed_counts_images_and_waiting():
+def test_speed_counts_steps_images_waiting_and_use_of_the_peak(monkeypatch):
+    clock = iter((100.0, 104.0, 104.0))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     progress = Progress(steps=100, batch_size=8)
     progress.waited(0.0)
-    progress.waited(0.0)
-    speed = progress.speed()
-    assert speed["images_per_s"] > 0
-    assert speed["input_wait_share"] == 0
+    progress.waited(1.0)
+    speed = {"images_per_s": 4.0, "step_s": 2.0, "input_wait_share": 0.25}
+    assert progress.speed() == speed
+    progress.step_at_peak = 0.5
+    assert progress.speed() == {**speed, "mfu": 0.25}

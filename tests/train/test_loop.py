@@ -17,7 +17,7 @@ IDS = tuple(f"image_{i}" for i in range(8))
 
 @pytest.fixture
 def run(method, tx, schedule, spec, stream):
-    def run(folder, *, steps=12, evaluate=lambda state: {}, monitor=(), tx=tx):
+    def run(folder, *, steps=12, evaluate=lambda state: {}, monitor=(), tx=tx, **also):
         with Preemption() as preemption:
             return loop.train(
                 method,
@@ -36,6 +36,7 @@ def run(method, tx, schedule, spec, stream):
                 evaluate=evaluate,
                 monitor=monitor,
                 preemption=preemption,
+                **also,
             )
 
     return run
@@ -57,7 +58,30 @@ def test_every_step_is_logged_on_its_cadence(run, tmp_path):
     assert evaluated == [0, 4, 8, 12]
     assert [step for step, _ in losses(epath.Path(tmp_path))] == [2, 4, 6, 8, 10, 12]
     line = read_metrics(epath.Path(tmp_path))[-2]
-    assert {"loss/contrast", "grad_norm", "images_per_s", "input_wait_share"} <= line.keys()
+    speed = {"images_per_s", "step_s", "input_wait_share"}
+    assert {"loss/contrast", "grad_norm"} | speed <= line.keys()
+    assert "mfu" not in line  # no maker says how fast a CPU is
+
+
+def test_the_use_of_a_known_peak_is_logged(run, tmp_path):
+    run(tmp_path, steps=4, peak_flops=1e12)
+    line = read_metrics(epath.Path(tmp_path))[-2]
+    flops = line["mfu"] * line["step_s"] * 1e12
+    assert flops == pytest.approx(round(flops))  # of whole products
+    assert 1e6 < flops < 1e9
+
+
+def test_a_window_of_steps_is_traced_once(run, tmp_path, capsys):
+    run(tmp_path, profile=(3, 5))
+    traces = tmp_path / "profile/plugins/profile"
+    assert {path.name for path in traces.iterdir()} == {"steps_3_5"}
+    assert any(path.name.endswith(".xplane.pb") for path in (traces / "steps_3_5").iterdir())
+    assert capsys.readouterr().out.count("trace: ") == 1
+
+
+def test_a_window_that_the_run_does_not_reach_the_end_of_is_written(run, tmp_path):
+    run(tmp_path, profile=(11, 50))
+    assert (tmp_path / "profile/plugins/profile/steps_11_12").is_dir()
 
 
 def test_resumed_is_bit_identical_to_unbroken(run, tmp_path):
