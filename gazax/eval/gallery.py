@@ -35,7 +35,8 @@ def save_gallery(
     Args:
       folder: taken over whole: what a former evaluation left there goes.
       split: whose images.
-      maps: ``attention``, ``saliency`` or both -> from a batch on the devices to maps [b, h, w].
+      maps: ``attention``, ``saliency``, ``mask``, ``marked`` -> from a batch on the devices to maps
+        [b, h, w].
       probabilities: [n, k] in the split's order; k can be 0.
       label_names: of the columns.
       image_ids: by `index`.

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -254,6 +255,23 @@ class SegmentationEvaluation:
             if not count:
                 lines.append(f"{name}: left out of the mean (marked in no image of the test split)")
         return "\n".join(lines)
+
+
+def make_masks(
+    method: Segmentation, params: Params, state: State, *, mesh: Mesh
+) -> dict[str, OfBatch]:
+    """What makes pictures [b, h, w] of a batch on the devices, of all labels in one.
+
+    Returns:
+      ``mask``, the highest of the labels' probabilities; ``marked``, 1 where any label is.
+    """
+
+    def picture(planes: jax.Array) -> jax.Array:
+        return jax.lax.with_sharding_constraint(jnp.nan_to_num(planes).max(-1), replicated(mesh))
+
+    predicted = jax.jit(lambda *given: picture(method.predict(*given)))
+    marked = jax.jit(lambda batch: picture(method.masks(batch)))
+    return {"mask": functools.partial(predicted, params, state), "marked": marked}
 
 
 ROWS = {

@@ -15,7 +15,7 @@ from gazax.eval.gallery import save_gallery
 from gazax.eval.probe import choose_probe
 from gazax.eval.record import Part, Record
 from gazax.eval.saliency_prediction import SUBJECT, make_saliency
-from gazax.eval.segmentation import SegmentationEvaluation
+from gazax.eval.segmentation import SegmentationEvaluation, make_masks
 from gazax.experiment import results
 from gazax.experiment.run import Run
 from gazax.methods.base import Params, PredictsSaliency, State
@@ -185,7 +185,11 @@ class Evaluation:
     def _pictures(self) -> dict[str, OfBatch]:
         """Of the trained weights."""
         trained = {name: one for name, one in self._attention.items() if name == "attention"}
-        return trained | self._saliency
+        method = self._run.method
+        masks = {}
+        if isinstance(method, Segmentation):
+            masks = make_masks(method, *self._weights.both, mesh=self._run.mesh)
+        return trained | self._saliency | masks
 
     @property
     def _reader_names(self) -> list[tuple[str, ...]]:

@@ -62,9 +62,15 @@ def _case(
     if case.has_gaze:
         everyone = _map(case, case.gaze, f"gaze map of all readers on {what}")
         panels.append(_panel(everyone, case, _named("gaze of all", case, case.gaze)))
+    marked = next((own.maps["marked"] for _, own in shown if "marked" in own.maps), None)
+    if marked is not None:
+        layers = _map(case, marked, f"{row_title('marked')} on {what}")
+        panels.append(_panel(layers, case, _named(row_title("marked"), case, marked)))
     for run, own in shown:
         other = "" if np.array_equal(own.image, case.image) else pictures.grey(own.image)
         for row, one in own.maps.items():
+            if row == "marked":
+                continue
             title = row_title(row).lower()
             if row == "attention":
                 title = attention_title(run.settings)

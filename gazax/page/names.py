@@ -28,6 +28,8 @@ ROWS = {
     "attention": "Attention",
     "attention_step_0": "Attention, untrained",
     "saliency": "Predicted saliency",
+    "mask": "Predicted mask",
+    "marked": "marked in the data",
     "mean_map": "training-mean gaze map",
     "centre": "centred Gaussian",
     "uniform": "uniform map",
@@ -36,6 +38,8 @@ ROWS = {
 }
 OF_MAPS = ("attention", "saliency")
 """Rows of a model's maps, which are held against gaze or findings."""
+OF_MASKS = ("mask", "marked")
+"""Of a segmentation in a gallery: what it marks, and what is marked in the data."""
 BASELINES = {
     "probe_step_0": ("probe",),
     "knn_step_0": ("knn",),

@@ -13,7 +13,7 @@ from gazax.config import flatten
 from gazax.eval.measured import IncomparableError, check_images
 from gazax.eval.record import DAMAGE, Record
 from gazax.eval.report import protocol_words
-from gazax.page.names import OF_MAPS
+from gazax.page.names import OF_MAPS, OF_MASKS
 from gazax.page.sweep_runs import sweep_name
 from gazax.train.logging import read_metrics
 from gazax.train.workdir import read_config, read_json
@@ -35,7 +35,9 @@ class Case:
       reader_gaze: [r, h, w].
       xy: [f, 2] fixations, px.
       reader: [f] rows of ``reader_names``.
-      maps: [h, w] of the model: ``attention``, ``saliency`` (the gaze that it predicts), or both.
+      maps: [h, w] of the model: ``attention``, ``saliency`` (the gaze that it predicts), or both;
+        of a segmentation also ``mask``, the highest of its labels' probabilities, and ``marked``,
+        what it should be.
       probability: [k] by the model.
       label: [k] 1, 0 or NaN.
       label_names: [k].
@@ -218,8 +220,8 @@ def _read_case(path: epath.Path) -> Case:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as found:
             arrays = {name: found[name] for name in names}
-            maps = {name: found[name] for name in OF_MAPS if name in found}
-        if not maps:
+            maps = {name: found[name] for name in (*OF_MAPS, *OF_MASKS) if name in found}
+        if not maps.keys() & set(OF_MAPS):
             raise KeyError("no map of the model is in it")
     except DAMAGE as error:
         raise InputError(f"'{path}' is damaged ({error}); evaluate its run again.") from None

@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import f1_score, jaccard_score
 
 from gazax.eval.encode import load_split
-from gazax.eval.segmentation import SegmentationEvaluation, macro
+from gazax.eval.segmentation import SegmentationEvaluation, macro, make_masks
 from gazax.train import sharding
 from gazax.typing import InputError
 from tests.methods.test_segmentation import drawn_batch, make
@@ -238,3 +238,11 @@ def test_macro_leaves_out_what_is_not_there():
     assert macro(values) == pytest.approx((0.5 + 0.2) / 2)
     with np.errstate(all="raise"):
         assert np.isnan(macro(np.full((2, 3), np.nan)))
+
+
+def test_pictures_show_all_labels_in_one_and_unknown_planes_as_nothing(mesh, weights):
+    batch = next(batches_of()())
+    pictures = {name: one(batch) for name, one in make_masks(METHOD, *weights, mesh=mesh).items()}
+    np.testing.assert_array_equal(pictures["marked"], batch["mask"].max(axis=-1))
+    probability = METHOD.predict(*weights, batch).max(axis=-1)
+    np.testing.assert_allclose(pictures["mask"], probability, rtol=1e-5)

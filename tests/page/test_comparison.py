@@ -187,9 +187,13 @@ def test_every_map_of_a_model_is_shown_under_its_name(tmp_path):
     for maps, expected in {
         ("attention", "saliency"): ["attention: run", "predicted saliency: run (constant)"],
         ("saliency",): ["predicted saliency: run (constant)"],
+        ("attention", "mask", "marked"): [
+            *("marked in the data", "attention: run", "predicted mask: run"),
+        ],
     }.items():
         kept = {name: one for name, one in case.items() if name != "attention"}
-        found = {"attention": case["attention"], "saliency": np.ones_like(case["attention"])}
+        heat = case["attention"]
+        found = {"attention": heat, "saliency": np.ones_like(heat), "mask": heat, "marked": heat}
         np.savez(path, **kept, **{name: found[name] for name in maps})
         page = report_page(load_runs([str(folder)]), "run", {}, [], images=True)
         captions = re.findall("<figcaption>(.*?)</figcaption>", section(page, "gallery"))
