@@ -23,14 +23,24 @@ addEventListener("load", () => {
   } catch (error) {
     trouble.push(String(error));
   }
-  const text = JSON.stringify({ trouble, found });
-  const probe = document.createElement("pre");
-  probe.id = "probe";
-  probe.textContent = text;
-  document.body.append(probe);
+  parent.postMessage(JSON.stringify({ trouble, found }), "*");
 });
 </script>
 """
+FRAME = """<!DOCTYPE html>
+<html style="color-scheme: light dark">
+<body>
+<pre id="probe"></pre>
+<script>
+addEventListener("message", (event) => {
+  document.getElementById("probe").textContent = event.data;
+});
+</script>
+<iframe src="page.html" width="%d" height="900" style="border: 0"></iframe>
+</body>
+</html>
+"""
+"""Around the page: a browser's own window is never narrower than 500 px."""
 
 
 def find():
@@ -40,10 +50,11 @@ def find():
 
 def ask(page, script, *, folder, width=1280, dark=False):
     """What a script says, run in the page once it is there; raises if anything went wrong."""
-    file = folder / "page.html"
-    file.write_text(
+    (folder / "page.html").write_text(
         page.replace("</title>", "</title>" + PROBE).replace("</body>", ANSWER % script + "</body>")
     )
+    frame = folder / "frame.html"
+    frame.write_text(FRAME % width)
     done = subprocess.run(
         [
             find(),
@@ -52,18 +63,18 @@ def ask(page, script, *, folder, width=1280, dark=False):
             "--disable-gpu",
             "--enable-logging=stderr",
             f"--user-data-dir={folder / 'profile'}",
-            f"--window-size={width},900",
+            f"--window-size={width + 100},1100",
             f"--blink-settings=preferredColorScheme={0 if dark else 1}",
             "--virtual-time-budget=2000",
             "--dump-dom",
-            file.as_uri(),
+            frame.as_uri(),
         ],
         capture_output=True,
         text=True,
         timeout=120,
     )
     probe = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert probe, done.stderr
+    assert probe and probe[1], done.stderr
     answer = json.loads(html.unescape(probe[1]))
     assert not answer["trouble"], answer["trouble"]
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
