@@ -6,7 +6,7 @@ from html import escape
 import gazax
 from gazax.page import curves, html, plots
 from gazax.page.gallery import gallery
-from gazax.page.private import without_names
+from gazax.page.private import without_names, without_paths
 from gazax.page.remarks import suite_remarks
 from gazax.page.runs import Run, image_groups
 from gazax.page.settings import settings_table
@@ -30,10 +30,12 @@ def report_page(
       reference: the name of the run that the others are compared with.
       compared, notes: of `gazax.page.tables.compare_suites`.
       images: whether to show single images. Without, no pixel, name or prediction of any image is
-        in the page, no reader's name and no path of the runs' configs.
+        in the page, no reader's name and no path of the runs' configs or of the sweep's commands.
       sweep: stands before the runs.
     """
     parts: list[tuple[str, str, list[str]]] = []
+    if sweep and not images:
+        sweep = without_paths(sweep)
     if sweep:
         parts.append(("sweep", "Table of the sweep", sweep_parts(sweep)))
     groups = image_groups([run.record for run in runs])

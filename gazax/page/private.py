@@ -1,4 +1,4 @@
-"""Runs without what would say whose images, gaze and folders they are of."""
+"""Runs and sweeps without what would say whose images, gaze and folders they are of."""
 
 import dataclasses
 import re
@@ -7,9 +7,16 @@ from typing import Any
 
 from gazax.page.names import reader_of, split_name
 from gazax.page.runs import Run
+from gazax.page.sweep import SweepTable
 
 _KEYS = ("root", "cache", "path", "readers")
 """Last parts of the config's keys that hold paths or names of readers."""
+_IN_TEXT = re.compile(
+    r"'[^'\n]*[\\/][^'\n]*'"
+    r"|(?P<key>(?:--out|--workdirs?|\b(?:root|cache|path|source|init_from))=)[^\s,]+"
+    r"|(?<![\w.\\/:<])(?:~|\.{1,2}|[A-Za-z]:|\w+:/)?[\\/][^\s,]+"
+)
+"""A path in a line of text: in quotes, behind a key that holds one, or by its own beginning."""
 _PATH = re.compile(r"^~|^\.{0,2}[/\\]|^[A-Za-z]:[/\\]|://")
 
 
@@ -21,6 +28,24 @@ def without_names(runs: Sequence[Run]) -> list[Run]:
     names = sorted({name for run in runs for row in _rows(run) if (name := _single_reader(row))})
     numbered = {name: f"reader {place}" for place, name in enumerate(names, start=1)}
     return [_without_names(run, numbered) for run in runs]
+
+
+def without_paths(sweep: SweepTable) -> SweepTable:
+    """The sweep with a dash for every path in its command, its notes and what is missing."""
+
+    def told(text: str) -> str:
+        return _IN_TEXT.sub(lambda path: f"{path['key'] or ''}-", text)
+
+    found = sweep.found
+    return dataclasses.replace(
+        sweep,
+        found=found
+        | {
+            "made": told(found["made"]),
+            "notes": list(map(told, found["notes"])),
+            "missing": {name: told(text) for name, text in found["missing"].items()},
+        },
+    )
 
 
 def _rows(run: Run) -> list[str]:

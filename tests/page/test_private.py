@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from gazax.page.comparison import report_page
-from gazax.page.private import without_names
+from gazax.page.private import without_names, without_paths
 from gazax.page.runs import load_runs
+from gazax.page.sweep import load_sweep
 from gazax.page.tables import compare_suites
+from tests.page.test_sweep import make_sweep
 from tests.page.workdirs import READERS, make_workdir
 
 IDS = ("ann-1", "site/bob", "dr_cy", "readers of x")
@@ -87,3 +89,23 @@ def test_a_page_whose_runs_differ_in_folders_alone_says_so(runs):
     runs[0].settings["data.root"] = PATHS[0]
     page = report_page(runs, "own", {}, [], images=False)
     assert "The configs of all runs are the same, but for paths" in page
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (
+            "python -m gazax.sweep --config=configs/a.py:data=reflacx,root=/data/x --out=runs/x",
+            "python -m gazax.sweep --config=configs/a.py:data=reflacx,root=- --out=-",
+        ),
+        ("exit code 1, see ~/x/log.txt", "exit code 1, see -"),
+        ("'gs://x/a b' and C:\\x", "- and -"),
+        ("-m gazax.sweep '--out=/data/a b'", "-m gazax.sweep -"),
+        ("images/s of 12 and/or n/a, 1 / 2", "images/s of 12 and/or n/a, 1 / 2"),
+    ],
+)
+def test_a_sweeps_texts_keep_no_path(tmp_path, text, left):
+    sweep = load_sweep(str(make_sweep(tmp_path / "sweep", made=text, notes=[text])))
+    told = without_paths(sweep).found
+    assert told["made"] == left
+    assert told["notes"] == [left]
