@@ -73,8 +73,8 @@ def ask(page, script, *, folder, width=1280, dark=False):
         text=True,
         timeout=120,
     )
-    probe = re.search(r'<pre id="probe">(.*?)</pre>', done.stdout, re.DOTALL)
-    assert probe and probe[1], done.stderr
+    probe = re.search(r'<pre id="probe">(.+?)</pre>', done.stdout, re.DOTALL)
+    assert probe, done.stderr
     answer = json.loads(html.unescape(probe[1]))
     assert not answer["trouble"], answer["trouble"]
     said = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
