@@ -29,6 +29,8 @@ from gazax.typing import InputError
 
 PROGRAM = (sys.executable, "-m")
 LAST_LINES = 12
+ALONE = ("--num_processes=1",)
+"""In an allocation of several tasks, as a job's script sees it, a run would wait for the others."""
 
 
 class Sweep:
@@ -181,12 +183,13 @@ class Sweep:
 
     def _execute(self, run: PlannedRun, preemption: Preemption) -> dict[str, Any] | None:
         """Trains and evaluates; returns how it failed, or None."""
-        for words, done in zip(self._commands(run), (self._trained, self._evaluated), strict=False):
+        steps = (ALONE, self._trained), ((), self._evaluated)
+        for words, (also, done) in zip(self._commands(run), steps, strict=False):
             if done(run):
                 continue
             log = self._log(run)
             begin = log.stat().length if log.exists() else 0
-            code = self._call(words, log, preemption)
+            code = self._call([*words, *also], log, preemption)
             if code or not done(run):
                 return {
                     "command": words[0],

@@ -192,9 +192,11 @@ def test_a_run_begins_with_the_folder_of_the_other_and_not_before_it(runs, tmp_p
     folder = f"{tmp_path}/out/runs"
     first, begun, _ = (one.key for one in plan.runs)
     assert runs.calls[-3:] == [
-        f"gazax.main --config={FROM['first']['config']} --config.seed=0 --workdir={folder}/{first}",
+        f"gazax.main --config={FROM['first']['config']} --config.seed=0 "
+        f"--workdir={folder}/{first} --num_processes=1",
         f"gazax.main --config={FROM['begun']['config']} --config.seed=0 "
-        f"--config.init_from.path={folder}/{first} --workdir={folder}/{begun}",
+        f"--config.init_from.path={folder}/{first} --workdir={folder}/{begun} "
+        "--num_processes=1",
         f"gazax.evaluate --workdir={folder}/{begun} --suite=representation,downstream --split=test",
     ]
     assert {*sweep.results()} == {"begun", "again", "fresh"}
@@ -224,10 +226,12 @@ def test_every_run_is_trained_and_evaluated_once(runs, tmp_path):
     key = plan.runs[0].key
     assert runs.calls[:2] == [
         f"gazax.main --config={SPEC} --config.seed=0 --config.data.gaze=own "
-        f"--workdir={tmp_path}/out/runs/{key}",
+        f"--workdir={tmp_path}/out/runs/{key} --num_processes=1",
         f"gazax.evaluate --workdir={tmp_path}/out/runs/{key} --suite=representation --split=test",
     ]
     assert len(runs.calls) == 2 * 4
+    # Where they are launched from, the line decides: there may be a slice for each.
+    assert "--num_processes" not in sweep.shell_line(plan.runs[0])
     results = sweep.results()
     assert {name: sorted(found) for name, found in results.items()} == {
         "own": [0, 1],
