@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import pytest
 
@@ -93,3 +94,9 @@ def test_help_is_quick_and_shows_the_command(env):
     assert "--json" in shown.stdout
     # 3 s on an idle machine; the bound leaves room for a busy one.
     assert time.perf_counter() - began < 20
+
+
+@pytest.mark.skipif(find_spec("gcsfs") is not None, reason="gcsfs IS HERE: buckets are reached")
+def test_a_bucket_that_nothing_here_reaches_says_what_to_install(env):
+    done = run(env, "gs://bucket/run", code=2)
+    assert "install gcsfs" in done.stderr

@@ -81,6 +81,9 @@ def ending_of(error: BaseException) -> tuple[str, int] | None:
         return str(error), 1
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command goes on.", 130
+    if isinstance(error, ImportError) and isinstance(error.__cause__, ImportError):
+        # fsspec, of the library that a bucket is reached by.
+        return f"a bucket's path is given, and what reaches it is missing: {error}.", 2
     return None
 
 

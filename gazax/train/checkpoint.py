@@ -17,7 +17,7 @@ from absl import logging
 from etils import epath
 
 from gazax.train import agreement
-from gazax.train.files import absolute, below, move_folder, write_text
+from gazax.train.files import absolute, below, children, move_folder, write_text
 from gazax.train.state import TrainState
 from gazax.typing import InputError, RunError
 
@@ -81,7 +81,7 @@ class Checkpoints:
     def _tidy(self) -> list[int]:
         """Removes what was never finished; returns the steps that are left."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        for path in self._folder.iterdir():
+        for path in children(self._folder):
             ours = path.name.isdigit() or ".orbax-checkpoint-tmp" in path.name
             if ours and path.is_dir() and not (path / MANIFEST).exists():
                 logging.info("%s was never finished and is removed", path)
@@ -95,7 +95,7 @@ class Checkpoints:
     def _listed(self) -> list[int]:
         return sorted(
             int(path.name)
-            for path in self._folder.iterdir()
+            for path in children(self._folder)
             if path.name.isdigit() and (path / MANIFEST).exists()
         )
 

@@ -59,9 +59,20 @@ def move_folder(folder: epath.Path, target: epath.Path) -> None:
     folder.rmtree()
 
 
+def children(folder: epath.Path) -> list[epath.Path]:
+    """What lies in a folder, in order; nothing in one that is not there.
+
+    A bucket has no empty folders: one that was just made is not there.
+    """
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+
+
 def below(folder: epath.Path) -> list[epath.Path]:
     """Every file in a folder and in those below it."""
     found = []
-    for path in sorted(folder.iterdir()):
+    for path in children(folder):
         found += below(path) if path.is_dir() else [path]
     return found

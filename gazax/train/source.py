@@ -16,7 +16,7 @@ from flax.traverse_util import unflatten_dict
 from gazax.config import choose
 from gazax.methods.base import Params, State
 from gazax.train.checkpoint import MANIFEST, find_damage
-from gazax.train.files import absolute
+from gazax.train.files import absolute, children
 from gazax.train.logging import best_of, read_metrics
 from gazax.train.weight_files import PICKLES, read_pickle, read_safetensors
 from gazax.train.workdir import read_config, read_summary
@@ -121,7 +121,7 @@ def _choose_checkpoint(workdir: epath.Path, which: str, argument: str) -> epath.
         raise InputError(f"{argument} '{workdir}' has no checkpoints/; {mend}")
     steps = sorted(
         int(found.name)
-        for found in folder.iterdir()
+        for found in children(folder)
         if found.name.isdigit() and (found / MANIFEST).exists()
     )
     if not steps:

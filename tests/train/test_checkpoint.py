@@ -114,6 +114,10 @@ def test_no_checkpoint_is_none(tmp_path, saved):
     assert Checkpoints(epath.Path(tmp_path) / "new", keep=2).restore_latest(described) is None
 
 
+def test_a_bucket_has_no_folder_before_the_first_is_saved(bucket):
+    assert Checkpoints(bucket / "checkpoints", keep=1).steps() == []
+
+
 def test_in_a_bucket_they_are_found_and_damaged_ones_set_aside(bucket):
     for step, digest in ((4, hashlib.sha256(b"1").hexdigest()), (8, "0" * 64)):
         folder = bucket / "checkpoints" / str(step)
