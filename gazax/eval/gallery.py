@@ -1,7 +1,6 @@
 """A few images of a split with all that a page shows of them: gaze, maps and prediction."""
 
 import functools
-import shutil
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,7 +9,7 @@ from jax.sharding import Mesh
 
 from gazax.eval.encode import OfBatch, Split, look, render_readers
 from gazax.eval.overlays import batches_with
-from gazax.train.files import whole
+from gazax.train.files import children, whole
 
 
 def save_gallery(
@@ -44,12 +43,12 @@ def save_gallery(
       count: images; 0 = none, and no folder.
       mesh: the devices.
     """
-    if folder.exists():
-        shutil.rmtree(folder)
+    if children(folder):
+        folder.rmtree()
     chosen = choose(split, count)
     if not len(chosen):
         return
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     rows = {int(split.index[row]): (number, row) for number, row in enumerate(chosen)}
     functions = (functools.partial(render_readers, mesh=mesh), *maps.values())
     batches = batches_with(rows, split, mesh=mesh)
