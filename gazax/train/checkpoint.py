@@ -9,7 +9,10 @@ removes and lists, and writes the manifest when all parts are on disk; the other
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
+import sys
+from collections.abc import Iterator
 from typing import Any
 
 import orbax.checkpoint as ocp
@@ -26,32 +29,46 @@ MANIFEST = "MANIFEST.sha256"
 
 def write_manifest(folder: epath.Path) -> None:
     """Hashes every file of a committed checkpoint."""
-    lines = [f"{_sha256(path)}  {path.relative_to(folder)}\n" for path in _files(folder)]
-    write_text(folder / MANIFEST, "".join(lines))
+    write_text(folder / MANIFEST, _list(_hash(folder)))
 
 
 def find_damage(folder: epath.Path) -> str | None:
     """What is wrong with a checkpoint, or None: each file is read and compared."""
-    if not (folder / MANIFEST).exists():
+    manifest = folder / MANIFEST
+    if not manifest.exists():
         return f"{folder} has no {MANIFEST}"
+    written = manifest.read_bytes()
     listed = {}
-    for line in (folder / MANIFEST).read_bytes().decode(errors="replace").splitlines():
+    for line in written.decode(errors="replace").splitlines():
         digest, _, name = line.partition("  ")
         listed[name] = digest
     if not listed:
-        return f"{folder / MANIFEST} is empty"
+        return f"{manifest} is empty"
+    found = _hash(folder)
     for name, digest in listed.items():
-        path = folder / name
-        if not path.exists():
-            return f"{path} is missing"
-        if _sha256(path) != digest:
-            return f"{path} does not have the bytes that were written"
+        if name not in found:
+            return f"{folder / name} is missing"
+        if found[name] != digest:
+            return f"{folder / name} does not have the bytes that were written"
+    if written != _list(found).encode():  # a file that it names no more, a line that it has twice
+        return f"{manifest} does not have the bytes that were written"
     return None
 
 
-def _files(folder: epath.Path) -> list[epath.Path]:
-    """Every file of a checkpoint but its manifest."""
-    return [path for path in below(folder) if MANIFEST not in path.name]
+def _list(hashes: dict[str, str]) -> str:
+    """As ``sha256sum`` prints them."""
+    return "".join(f"{digest}  {name}\n" for name, digest in hashes.items())
+
+
+def _hash(folder: epath.Path) -> dict[str, str]:
+    """Name -> sha256 of every file of a checkpoint but its manifest and hidden ones."""
+    files = [path for path in below(folder) if path.name != MANIFEST]
+    # Hidden: a manifest that is being written, and what NFS and file managers leave behind.
+    return {
+        str(path.relative_to(folder)): _sha256(path)
+        for path in files
+        if not path.name.startswith(".")
+    }
 
 
 def _sha256(path: epath.Path) -> str:
@@ -71,6 +88,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: epath.Path, *, keep: int) -> None:
+        _say_errors_once()
         self._folder = absolute(folder)  # orbax takes no others
         self._keep = keep
         self._saver = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler())
@@ -84,7 +102,7 @@ class Checkpoints:
         for path in children(self._folder):
             ours = path.name.isdigit() or ".orbax-checkpoint-tmp" in path.name
             if ours and path.is_dir() and not (path / MANIFEST).exists():
-                logging.info("%s was never finished and is removed", path)
+                logging.warning("%s was never finished and is removed", path)
                 path.rmtree()
         return self._listed()
 
@@ -113,13 +131,14 @@ class Checkpoints:
             return
         self._saved.add(step)
         folder = self._folder / str(step)
-        self._saver.save(
-            folder,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state),
-                data=ocp.args.JsonSave({"examples": examples}),
-            ),
-        )
+        with self._writing():
+            self._saver.save(
+                folder,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state),
+                    data=ocp.args.JsonSave({"examples": examples}),
+                ),
+            )
         self._pending = self._thread.submit(self._finish, folder, best_step)
 
     def _finish(self, folder: epath.Path, best_step: int | None) -> None:
@@ -136,13 +155,23 @@ class Checkpoints:
         """Returns when the last save is on disk with its manifest; raises what stopped it."""
         if self._pending is not None:
             pending, self._pending = self._pending, None
-            try:
+            with self._writing():
                 pending.result()
-            except (OSError, ValueError) as error:  # tensorstore says a full disk as a ValueError
-                raise RunError(
-                    f"a checkpoint in '{self._folder}' could not be written: {error}. Make room or "
-                    "mend the disk; the same command goes on from the last good one."
-                ) from error
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Says of a write that failed what to do."""
+        try:
+            yield
+        except (OSError, ValueError) as error:  # tensorstore says a full disk as a ValueError
+            mend = "Make room, or mend the disk or its rights"
+            if isinstance(error, TimeoutError):  # orbax measures by the clock of the wall
+                mend = "The disk is away, or the machine's clock was set meanwhile"
+            what = str(error).rstrip(".")
+            raise RunError(
+                f"a checkpoint in '{self._folder}' could not be written: {what}. {mend}; the same "
+                "command goes on from the last good one."
+            ) from error
 
     def restore_latest(self, template: TrainState) -> tuple[TrainState, int] | None:
         """The state and the count of examples of the last undamaged checkpoint.
@@ -214,3 +243,28 @@ class Checkpoints:
         self.wait()
         self._thread.shutdown()
         self._saver.close()
+
+
+def _say_errors_once() -> None:
+    """Keeps the threads of orbax from printing tracebacks of a write that failed.
+
+    `Checkpoints.wait` raises the error itself. What is still under way then reports to an event
+    loop that has ended.
+    """
+    logging.get_absl_logger().addFilter(_is_no_traceback_of_orbax)
+    if sys.unraisablehook is not _show_but_of_ended_loops:
+        _HOOKS[:] = [sys.unraisablehook]
+        sys.unraisablehook = _show_but_of_ended_loops
+
+
+_HOOKS = [sys.unraisablehook]
+"""The one that was there before."""
+
+
+def _is_no_traceback_of_orbax(record: Any) -> bool:
+    return not (record.exc_info and "orbax" in record.pathname)
+
+
+def _show_but_of_ended_loops(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        _HOOKS[0](unraisable)
