@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import errno
 import os
 import pathlib
 import re
@@ -15,6 +16,18 @@ from ml_collections import ConfigDict, config_flags
 
 from gazax.config.arguments import did_you_mean, flatten, load
 from gazax.typing import InputError, RunError
+
+OF_THE_DISK = (
+    errno.EACCES,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.ENOSPC,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ESTALE,
+)
+"""What a system says of a disk that is full, closed, broken or away: no mistake in the code."""
 
 JSON = flags.DEFINE_string("json", None, "File for the numbers of the printed table.")
 
@@ -79,6 +92,13 @@ def ending_of(error: BaseException) -> tuple[str, int] | None:
         return str(error), 2
     if isinstance(error, RunError):
         return str(error), 1
+    if isinstance(error, OSError) and error.errno in OF_THE_DISK:
+        what = f"'{error.filename}'" if error.filename else "a file"
+        return (
+            f"{what} could not be written or read: {error.strerror}. Make room, or mend the "
+            "disk or its rights; the same command goes on from what is finished.",
+            1,
+        )
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command goes on.", 130
     if isinstance(error, ImportError) and isinstance(error.__cause__, ImportError):

@@ -17,9 +17,21 @@ def whole(path: epath.Path) -> Iterator[IO[bytes]]:
     # On a disk one name, so that what a kill leaves is written over by the next.
     own = f".{uuid.uuid4().hex}" if is_object_store(path) else ""
     beside = path.with_name(f".{path.name}{own}.partial")
-    with beside.open("wb") as file:
-        yield file
-    beside.replace(path)
+    with naming(path):
+        with beside.open("wb") as file:
+            yield file
+        beside.replace(path)
+
+
+@contextlib.contextmanager
+def naming(path: epath.Path) -> Iterator[None]:
+    """Gives a system's error the file that it is about: a write that fails does not say it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_text(path: epath.Path, text: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 from absl import logging
 from etils import epath
 
-from gazax.train.files import is_object_store, write_text
+from gazax.train.files import is_object_store, naming, write_text
 
 LOWEST = "-"
 """In front of a value's name where the lowest is best, not the highest."""
@@ -39,10 +39,7 @@ class Metrics:
         write_text(self._path, "".join(_dumps(line) for line in self._lines))
         self._whole = is_object_store(workdir)
         self._file = None if self._whole else self._path.open("a")
-        # It imports torch where there is one, which takes two seconds of every command.
-        from tensorboardX import SummaryWriter
-
-        self._events = SummaryWriter(str(workdir / "tensorboard"), purge_step=start + 1)
+        self._events = _Events(workdir / "tensorboard", start=start)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Appends a line; on a disk it is there when this returns."""
@@ -51,15 +48,17 @@ class Metrics:
         if self._events is None:
             return
         if self._file is not None:
-            self._file.write(_dumps(line))
-            self._file.flush()
-        for name, value in values.items():
-            self._events.add_scalar(name, value, step)
+            with naming(self._path):
+                self._file.write(_dumps(line))
+                self._file.flush()
+        self._events.write(step, values)
 
     def save(self) -> None:
-        """Writes the lines so far where they cannot be appended one by one."""
+        """Writes what waits: lines where they cannot be appended one by one, and events."""
         if self._whole:
             write_text(self._path, "".join(_dumps(line) for line in self._lines))
+        if self._events is not None:
+            self._events.save()
 
     def best(self, name: str, *, among: Collection[int] | None = None) -> tuple[int, float] | None:
         """See `best_of`."""
@@ -83,6 +82,55 @@ class Metrics:
             self._file.close()
         if self._events is not None:
             self._events.close()
+
+
+class _Events:
+    """TensorBoard's file of one start of a run.
+
+    Not `tensorboardX.SummaryWriter`, whose own thread ends with a write that fails and leaves the
+    run waiting for it for ever.
+
+    Args:
+      folder: made if it does not exist.
+      start: TensorBoard forgets what earlier files have of later steps.
+    """
+
+    def __init__(self, folder: epath.Path, *, start: int) -> None:
+        # They import torch where there is one, which takes two seconds of every command.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog  # type: ignore
+        from tensorboardX.record_writer import directory_check
+        from tensorboardX.summary import scalar
+
+        self._folder, self._event, self._scalar = folder, Event, scalar
+        with naming(folder):
+            directory_check(str(folder))
+            self._writer = EventsWriter(str(folder / "events"))
+            again = Event(
+                step=start + 1,
+                wall_time=time.time(),
+                session_log=SessionLog(status=SessionLog.START),
+            )
+            self._writer.write_event(again)
+        self.save()
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """On disk with the next `save`, or when some have come together."""
+        now = time.time()
+        with naming(self._folder):
+            for name, value in values.items():
+                summary = self._scalar(name, value)
+                self._writer.write_event(self._event(step=step, wall_time=now, summary=summary))
+
+    def save(self) -> None:
+        """Writes what waits."""
+        with naming(self._folder):
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the file."""
+        with naming(self._folder):
+            self._writer.close()
 
 
 def read_metrics(workdir: epath.Path) -> list[dict[str, float]]:

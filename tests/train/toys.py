@@ -111,6 +111,7 @@ def train(
     begin=None,
     monitor=(),
     every=2,
+    batches=stream,
 ):
     with Preemption() as preemption:
         return loop.train(
@@ -118,7 +119,7 @@ def train(
             TX,
             schedule,
             start=begin or start(method),
-            batches=stream,
+            batches=batches,
             example_ids=tuple(f"image_{i}" for i in range(8)),
             batch_size=8,
             steps=steps,
