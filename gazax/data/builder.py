@@ -44,6 +44,11 @@ def features(size: Size, num_labels: int, *, masks: bool) -> tfds.features.Featu
     return tfds.features.FeaturesDict(fields)
 
 
+class _Info(tfds.core.DatasetInfo):
+    def initialize_from_bucket(self):
+        """There is no bucket of it; the library makes a temporary folder to look, and leaves it."""
+
+
 class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     name = "records"
     VERSION = tfds.core.Version("1.0.0")  # of the format; preparation.VERSION counts contents
@@ -56,7 +61,7 @@ class _Builder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self):
         # records stay in their order; the pipeline shuffles
-        return tfds.core.DatasetInfo(builder=self, features=self._features, disable_shuffling=True)
+        return _Info(builder=self, features=self._features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
         return {self._split: self._generate_examples()}

@@ -118,12 +118,14 @@ def find_or_make(folder: Path, make: Callable[[Path], None]) -> Path:
     """
     if folder.is_dir():
         return folder
-    beside = folder.with_name(f"{folder.name}.partial")
+    beside, old = (folder.with_name(f"{folder.name}.{name}") for name in ("partial", "old"))
     with locked(folder):
         if folder.is_dir():  # made by whoever held the lock
             return folder
+        shutil.rmtree(old, ignore_errors=True)
         if beside.exists():  # left by a process that was killed: nobody else holds the lock
-            shutil.rmtree(beside)
+            beside.rename(old)  # out of the way: what it had started may still write into it
+            shutil.rmtree(old, ignore_errors=True)
         try:
             beside.mkdir()
             make(beside)

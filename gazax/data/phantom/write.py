@@ -6,6 +6,8 @@ again, and it works the same from a command, a test and a notebook. Each example
 seed and its own number only, so the bytes do not depend on who drew it.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -22,7 +24,7 @@ from tqdm import tqdm
 from gazax.data.phantom.example import CLASSES
 from gazax.data.phantom.readers import READERS
 from gazax.data.phantom.share import draw_share
-from gazax.typing import InputError
+from gazax.typing import InputError, RunError
 
 SMALL = 150
 """Images below which starting another interpreter costs more than it saves."""
@@ -65,6 +67,7 @@ def write_gaze_folder(
 
     Raises:
       InputError: an argument out of range, or `out` is there and not empty.
+      RunError: a process was killed, or failed.
     """
     out = Path(out)
     check(
@@ -112,9 +115,9 @@ def write_gaze_folder(
                         tick()
                         time.sleep(0.05)
                     if helper.returncode:
-                        raise RuntimeError(
-                            f"a phantom worker ended with code {helper.returncode}; its error is "
-                            "above"
+                        raise RunError(
+                            f"a process that draws the phantom ended with code {helper.returncode}"
+                            f", see above; the same command draws it anew in {out.parent}."
                         )
             gather(beside, count=count, shares=workers)
         except BaseException:
@@ -128,11 +131,38 @@ def write_gaze_folder(
 def fresh_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out` to write into, renamed to `out` at the end, removed on any error.
 
+    One that a kill has left is removed by the next: it is nobody's whose lock is free.
+
     Args:
       out: must be absent or an empty folder; `check` says so to the user.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    for left in out.parent.glob(f".{out.name}.????????.partial"):
+        with contextlib.suppress(OSError), locked_folder(left):
+            shutil.rmtree(left, ignore_errors=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # a file system without locks
+            held.enter_context(locked_folder(beside))
+        yield from _filled(out, beside)
+
+
+@contextmanager
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Holds the system's lock on a folder, which ends with the process.
+
+    Raises:
+      OSError: another process holds it, or there are no locks.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _filled(out: Path, beside: Path) -> Iterator[Path]:
     try:
         yield beside
         beside.chmod(0o777 & ~umask())
