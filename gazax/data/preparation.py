@@ -30,6 +30,8 @@ VERSION = "2.0.0"
 """Of what a record holds and how it is made; part of the fingerprint."""
 SUMMARY = "preparation.json"
 EXAMPLES = "examples.csv"
+TABLE_DIGEST = "examples_sha256"
+"""Of the table's bytes, in the summary; ids are in it, so that the content's hash is another."""
 FAILED = "failed.json"
 BLOCK_IMAGES = 8192
 BLOCK_BYTES = 2**28
@@ -187,6 +189,7 @@ def join(
     summary = (
         facts
         | {"content_hash": contents.hexdigest()[:16], "blocks": [block.name for block in blocks]}
+        | {TABLE_DIGEST: examples.digest(folder / EXAMPLES)}
         | summarize(raw, rows, failed, names)
     )
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")

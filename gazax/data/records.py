@@ -1,9 +1,10 @@
 """Prepared records on disk, and what is known about them without opening one."""
 
 import bisect
+import contextlib
 import itertools
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +12,9 @@ from pathlib import Path
 from gazax.config import choose
 from gazax.data import examples
 from gazax.data.examples import Example
-from gazax.data.preparation import EXAMPLES, SUMMARY
+from gazax.data.preparation import EXAMPLES, SUMMARY, TABLE_DIGEST
 from gazax.data.splits import SPLITS
-from gazax.typing import InputError, Size
+from gazax.typing import InputError, RunError, Size
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,8 @@ class Records:
     @cached_property
     def summary(self) -> dict:
         """What ``preparation.json`` says."""
-        return json.loads((self.directory / SUMMARY).read_text(encoding="utf-8"))
+        with reading(self.directory, SUMMARY):
+            return json.loads((self.directory / SUMMARY).read_text(encoding="utf-8"))
 
     @property
     def fingerprint(self) -> str:
@@ -85,7 +87,12 @@ class Records:
     @cached_property
     def examples(self) -> list[Example]:
         """The rows of ``examples.csv``, by `index`."""
-        return examples.read(self.directory / EXAMPLES)
+        path = self.directory / EXAMPLES
+        written = self.summary.get(TABLE_DIGEST)  # older records do not say it
+        with reading(self.directory, EXAMPLES):
+            if written and examples.digest(path) != written:
+                raise ValueError("it does not have the bytes that were written")
+            return examples.read(path)
 
     def indices(self, split: str) -> range:
         """`index` of the records of a split, in their order."""
@@ -131,12 +138,17 @@ class Source(Sequence):
 
         self.records = records
         self.split = split
-        self._blocks = [
-            builder.open_block(records.directory / name, name.rpartition("-")[2])
-            for name in records.blocks(split)
-        ]
+        self._names = records.blocks(split)
+        self._blocks = []
+        for name in self._names:
+            with reading(records.directory, name):
+                of_split = name.rpartition("-")[2]
+                self._blocks.append(builder.open_block(records.directory / name, of_split))
         self._starts = [0, *itertools.accumulate(map(len, self._blocks))]
         self._places = records.places(split)
+        if max(self._places) >= self._starts[-1]:
+            with reading(records.directory, ", ".join(self._names)):
+                raise ValueError(f"there are {self._starts[-1]} of them, too few")
         self._indices = records.indices(split)
 
     def __len__(self) -> int:
@@ -148,12 +160,34 @@ class Source(Sequence):
         position = range(len(self))[position]
         place = self._places[position]
         block = bisect.bisect_right(self._starts, place) - 1
-        record = self._blocks[block][place - self._starts[block]]
+        with reading(self.records.directory, self._names[block]):
+            record = self._blocks[block][place - self._starts[block]]
         return record | {"index": self._indices[position]}
 
     def __repr__(self) -> str:
         """Names the records by their contents, the same wherever they lie."""
         return f"Source({self.records.content_hash}, {self.split})"
+
+
+@contextlib.contextmanager
+def reading(directory: Path, name: str) -> Iterator[None]:
+    """Says of records that cannot be read, whatever the libraries raise, which they are.
+
+    Args:
+      directory: of the data set.
+      name: of what is read in it.
+
+    Raises:
+      RunError: in the place of any other error.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise RunError(
+            f"records in '{directory / name}' cannot be read: {error or type(error).__name__}. "
+            f"They are damaged or gone: remove '{directory}'; the same command makes them again "
+            "and goes on."
+        ) from error
 
 
 def known_split(split: str) -> str:
