@@ -6,7 +6,9 @@ A folder is keyed by all that the arrays depend on, and whole or not there at al
                  <name>.npy           [n, ...], by `index` of the data set
 """
 
+import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 
 from gazax.data.cache import cache_folder, find_or_make, fingerprint, room
-from gazax.typing import Batch
+from gazax.typing import Batch, RunError
 
 FACTS = "frozen.json"
 _OTHERWISE = ", or compute them in each step: --config.train.cache_frozen=False"
@@ -27,15 +29,28 @@ class FrozenFeatures:
 
     Args:
       folder: of `make`.
+
+    Raises:
+      RunError: they are damaged: every byte is read and compared.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._arrays = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(
-                _dtype(dtype)
-            )
-            for name, dtype in json.loads((folder / FACTS).read_text())["dtypes"].items()
-        }
+        try:
+            facts = json.loads((folder / FACTS).read_text())
+            for name, digest in facts.get("sha256", {}).items():  # older ones have none
+                if _sha256(folder / f"{name}.npy") != digest:
+                    raise ValueError(f"{name}.npy does not have the bytes that were written")
+            self._arrays = {
+                name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(
+                    _dtype(dtype)
+                )
+                for name, dtype in facts["dtypes"].items()
+            }
+        except (OSError, ValueError, KeyError) as error:
+            raise RunError(
+                f"the frozen features in '{folder}' cannot be read: {error}. Remove that folder; "
+                "the same command computes them again and goes on."
+            ) from error
 
     def attach(self, batch: Batch) -> Batch:
         """An example, or a batch, with its rows as `cached`."""
@@ -74,20 +89,33 @@ def make(
                 with room(folder, "the frozen features", otherwise=_OTHERWISE):
                     if name not in arrays:
                         dtypes[name] = rows.dtype.name
+                        path, shape = beside / f"{name}.npy", (images, *rows.shape[1:])
                         arrays[name] = open_memmap(
-                            beside / f"{name}.npy",
-                            mode="w+",
-                            dtype=_stored(rows.dtype),
-                            shape=(images, *rows.shape[1:]),
+                            path, mode="w+", dtype=_stored(rows.dtype), shape=shape
                         )
+                        _take_room(path)
                     arrays[name][index] = rows.view(_stored(rows.dtype))
         with room(folder, "the frozen features", otherwise=_OTHERWISE):
             for array in arrays.values():
                 array.flush()
-            (beside / FACTS).write_text(json.dumps({**facts, "dtypes": dtypes}, indent=2))
+            digests = {name: _sha256(beside / f"{name}.npy") for name in arrays}
+            found_in = {**facts, "dtypes": dtypes, "sha256": digests}
+            (beside / FACTS).write_text(json.dumps(found_in, indent=2))
 
     find_or_make(folder, fill)
     return FrozenFeatures(folder)
+
+
+def _take_room(path: Path) -> None:
+    """A file that is mapped into memory has its room first: a full disk would be a crash later."""
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _dtype(name: str) -> np.dtype:
