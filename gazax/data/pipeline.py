@@ -7,6 +7,9 @@ processes, threads or workers read. `start` resumes the stream at any position.
 """
 
 import functools
+import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -20,7 +23,7 @@ from gazax.data.gaze_settings import OWN, GazeSettings
 from gazax.data.predicted_gaze import PredictedGaze
 from gazax.data.records import Source
 from gazax.data.scanpaths import Describe, scanpath
-from gazax.typing import Batch, InputError
+from gazax.typing import Batch, InputError, RunError
 
 SIGMA_FRACTION = 1 / 28
 """Default sigma where a fixation has none: about one degree of visual angle (ours)."""
@@ -252,8 +255,35 @@ def _iterate(batches: grain.MapDataset, num_threads: int, num_workers: int) -> I
     # an element is a whole batch here: grain's default of 500 elements ahead would fill the memory
     options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=2 * num_threads)
     stream = batches.to_iter_dataset(options)
-    if num_workers:
-        if not flags.FLAGS.is_parsed():  # grain reads a flag of its own before it starts a worker
-            flags.FLAGS.mark_as_parsed()
-        stream = stream.mp_prefetch(grain.MultiprocessingOptions(num_workers=num_workers))
-    return iter(stream)
+    if not num_workers:
+        return iter(stream)
+    if not flags.FLAGS.is_parsed():  # grain reads a flag of its own before it starts a worker
+        flags.FLAGS.mark_as_parsed()
+    workers = grain.MultiprocessingOptions(num_workers=num_workers)
+    return _from_workers(stream.mp_prefetch(workers, _end_with_parent), num_workers)
+
+
+def _end_with_parent(worker: int, number: int) -> None:
+    """Ends this worker when the run is gone: one that was killed does not tell its workers."""
+    run = multiprocessing.parent_process()
+    assert run is not None, "grain starts workers as processes of their own"
+
+    def wait() -> None:
+        run.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _from_workers(stream: grain.IterDataset, number: int) -> Iterator[Batch]:
+    """Says of a worker that was killed what to do."""
+    try:
+        yield from stream
+    except RunError:  # it says itself what was found
+        raise
+    except RuntimeError as error:
+        raise RunError(
+            f"one of the {number} processes that read data ahead was lost: {error} Exit code -9 is "
+            "often a machine without memory left: lower config.data.num_workers; the same command "
+            "goes on from the last checkpoint."
+        ) from error
