@@ -1,22 +1,16 @@
 """Whole runs on the phantom: what they write, and how they end, stop and go on."""
 
 import json
-import random
 import shutil
 import signal
 import subprocess
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.faults.works import without_clocks
 from tests.runs import ROOT, command, lines, run
-
-
-def without_clocks(workdir):
-    clocks = ("images_per_s", "step_s", "input_wait_share", "evaluation_s")
-    return [{k: v for k, v in line.items() if k not in clocks} for line in lines(workdir)]
 
 
 def test_a_run_writes_its_whole_workdir(finished):
@@ -94,45 +88,6 @@ def test_more_training_goes_on_from_the_end(env, finished, tmp_path):
     done = run(env, workdir, "--config.train.steps=35")
     assert "going on from step 30" in done.stdout
     assert json.loads((workdir / "summary.json").read_text())["step"] == 35
-
-
-def test_killed_at_any_moment_it_ends_bit_identical(env, finished, tmp_path):
-    """SIGKILL twice, at moments that a seed draws, then to the end."""
-    workdir = tmp_path / "killed"
-    moments = random.Random(0)
-    for kill in range(2):
-        process = subprocess.Popen(
-            command(workdir), cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True
-        )
-        wanted = f"step {moments.choice((5, 10, 15, 20)) + 10 * kill}/30  loss"
-        for text in process.stdout:
-            if text.startswith(wanted) or text.startswith("step 30/30"):
-                time.sleep(moments.uniform(0, 0.3))
-                break
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        assert process.returncode == -signal.SIGKILL
-        assert not (workdir / "summary.json").exists()
-    run(env, workdir)
-    assert without_clocks(workdir) == without_clocks(finished[0])
-    summaries = [
-        json.loads((folder / "summary.json").read_text())["numbers"]
-        for folder in (workdir, finished[0])
-    ]
-    assert summaries[0] == summaries[1]
-    first, second = (arrays_of(folder / "checkpoints" / "30") for folder in (workdir, finished[0]))
-    assert first.keys() == second.keys()
-    for name in first:
-        np.testing.assert_array_equal(first[name], second[name], err_msg=name)
-
-
-def arrays_of(checkpoint):
-    import jax
-    import orbax.checkpoint as ocp
-
-    restored = ocp.PyTreeCheckpointer().restore(checkpoint / "state")
-    leaves = jax.tree_util.tree_leaves_with_path(restored)
-    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
 
 
 @pytest.mark.slow

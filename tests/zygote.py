@@ -60,16 +60,30 @@ def run(
     """
     with tempfile.TemporaryDirectory() as folder:
         out, err = (pathlib.Path(folder) / name for name in ("out", "err"))
-        process = _FORKS.Process(
-            target=_be, args=(module, list(flags), str(cwd), dict(env), str(out), str(err))
-        )
-        process.start()
+        process = start(module, flags, cwd=cwd, env=env, out=out, err=err)
         process.join(timeout)
         if process.exitcode is None:
             process.kill()
             process.join()
             raise TimeoutError(f"{module} {flags} did not end in {timeout} s\n{err.read_text()}")
         return Done(process.exitcode, out.read_text(), err.read_text())
+
+
+def start(
+    module: str,
+    flags: Sequence[str],
+    *,
+    cwd: pathlib.Path,
+    env: Mapping[str, str],
+    out: pathlib.Path,
+    err: pathlib.Path,
+) -> multiprocessing.process.BaseProcess:
+    """``python -m module *flags``, which writes what it says into two files."""
+    process = _FORKS.Process(
+        target=_be, args=(module, list(flags), str(cwd), dict(env), str(out), str(err))
+    )
+    process.start()
+    return process
 
 
 def _be(
