@@ -13,7 +13,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float
 
 from gazax.models.heads import Classifier
-from gazax.models.layers import BatchNorm, Conv, max_pool
+from gazax.models.layers import BatchNorm, Conv, Moments, batch_moments, max_pool
 from gazax.typing import InputError
 
 # depth: (layers of denseblock1 to denseblock4, growth rate, channels of the stem)
@@ -42,12 +42,19 @@ class DenseLayer(nn.Module):
     dtype: Dtype
 
     @nn.compact
-    def __call__(self, pieces: tuple[Array, ...], train: bool) -> Float[Array, "b h w c_out"]:
-        """New channels from all those before, given as [b, h, w, c_i] in their order."""
+    def __call__(
+        self, pieces: tuple[Array, ...], train: bool, moments: tuple[Moments, ...] = ()
+    ) -> Float[Array, "b h w c_out"]:
+        """New channels from all those before, given as [b, h, w, c_i] in their order.
+
+        `moments` are the `batch_moments` of groups of these channels, where they are known already.
+        """
         x = jnp.concatenate(pieces, axis=-1)
+        known = _joined(moments) if moments else None
         layers = ((_BOTTLENECK * self.growth_rate, 1), (self.growth_rate, 3))
         for i, (features, kernel_size) in enumerate(layers, start=1):
-            x = nn.relu(BatchNorm(self.axis_name, self.dtype, name=f"norm{i}")(x, train=train))
+            norm = BatchNorm(self.axis_name, self.dtype, name=f"norm{i}")
+            x = nn.relu(norm(x, train=train, moments=known if i == 1 else None))
             x = Conv(
                 features,
                 kernel_size,
@@ -56,6 +63,12 @@ class DenseLayer(nn.Module):
                 name=f"conv{i}",
             )(x)
         return x
+
+
+def _joined(moments: tuple[Moments, ...]) -> Moments:
+    """Of all channels, from those of groups of them."""
+    means, variances = zip(*moments, strict=True)
+    return jnp.concatenate(means), jnp.concatenate(variances)
 
 
 class Transition(nn.Module):
@@ -120,9 +133,11 @@ class DenseNet(nn.Module):
       InputError: the image has neither one channel nor three, or is too small: four blocks need
         29 px a side.
 
-    Numerics: see `gazax.models.layers`. A layer's input is the block's map so far, grown by one
-    concatenation a layer. With remat it is put together from the pieces inside of what is computed
-    again, so that a block keeps each channel once and not once a layer.
+    Numerics: see `gazax.models.layers`. Each layer normalises all channels before it; their batch
+    statistics are taken once, when they are new, and not once a layer. A layer's input is the
+    block's map so far, grown by one concatenation a layer. With remat it is put together from the
+    pieces inside of what is computed again, so that a block keeps each channel once and not once a
+    layer.
     Source: Huang et al. 2017 (arXiv:1608.06993), DenseNet-BC; torchvision's `DenseNet`. Pieces in
     place of their concatenations: Pleiss et al. 2017 (arXiv:1707.06990). Activation energy:
     Zagoruyko & Komodakis 2017 (arXiv:1612.03928), F_sum^2. The two taps: the text and the code of
@@ -239,7 +254,7 @@ class DenseNet(nn.Module):
     def _dense_block(self, x: Array, number: int, train: bool) -> Array:
         # train is static: it decides which statistics are used
         layer_class = nn.remat(DenseLayer, static_argnums=(2,)) if self.remat else DenseLayer
-        pieces = (x,)
+        pieces, moments, new = (x,), (), x
         for i in range(1, self.blocks[number - 1] + 1):
             layer = layer_class(
                 self.growth_rate,
@@ -247,7 +262,10 @@ class DenseNet(nn.Module):
                 self.dtype,
                 name=f"denseblock{number}_denselayer{i}",
             )
-            pieces = (*pieces, layer(pieces, train))
+            if train:
+                moments = (*moments, batch_moments(new, self.axis_name))
+            new = layer(pieces, train, moments)
+            pieces = (*pieces, new)
             if not self.remat:
                 pieces = (jnp.concatenate(pieces, axis=-1),)
         return jnp.concatenate(pieces, axis=-1)

@@ -11,13 +11,16 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 from flax.typing import Dtype, Initializer
-from jax.lax import Precision
 from jaxtyping import Array, Float
 
+from gazax.models.batch_statistics import moments, normalise
 from gazax.typing import InputError, Size
 
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """Normal, variance 2 / (kernel area * output channels): torchvision's start of a convolution."""
+
+Moments = tuple[Float[Array, "_"], Float[Array, "_"]]
+"""Mean and biased variance of each channel of a batch."""
 
 _FEW_CELLS = 9
 """Output cells up to which a convolution runs as one product with the patches."""
@@ -132,10 +135,7 @@ class BatchNorm(nn.Module):
     Raises:
       InputError: a batch of one value a channel, which has no variance.
 
-    Numerics: everything inside is float32. The moments are products with a vector of ones, which
-    XLA:CPU runs faster than sums, at full precision, because a TPU's products would round their
-    operands to bfloat16. The variance takes a second pass, over the deviations: the mean of the
-    squares less the square of the mean would lose the digits of a channel whose mean is large.
+    Numerics: everything inside is float32; see `gazax.models.batch_statistics`.
 
     Source: Ioffe & Szegedy 2015 (arXiv:1502.03167); constants of torch's `BatchNorm2d`.
     """
@@ -146,8 +146,20 @@ class BatchNorm(nn.Module):
     affine: bool = True
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], *, train: bool) -> Float[Array, "b h w c"]:
-        """Normalise each channel."""
+    def __call__(
+        self,
+        x: Float[Array, "b h w c"],
+        *,
+        train: bool,
+        moments: Moments | None = None,
+    ) -> Float[Array, "b h w c"]:
+        """Normalise each channel.
+
+        Args:
+          x: any values.
+          train: whether the statistics of the batch are used and updated.
+          moments: `batch_moments` of x, where they are known already.
+        """
         channels = x.shape[-1]
         scale, bias = jnp.ones(channels), jnp.zeros(channels)
         if self.affine:
@@ -155,7 +167,7 @@ class BatchNorm(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        rows = x.astype(jnp.float32).reshape(-1, channels)
+        rows = x.reshape(-1, channels)
         if train and not self.has_variable("frozen", "statistics"):
             n = rows.shape[0]
             if self.axis_name is not None:
@@ -165,23 +177,20 @@ class BatchNorm(nn.Module):
                     f"batch statistics of one value a channel (a map of shape {x.shape}); train "
                     "with a larger batch or larger images"
                 )
-            mean = self._mean(rows)
-            var = self._mean(jnp.square(rows - mean[None]))
+            mean, var = batch_moments(x, self.axis_name) if moments is None else moments
             if not self.is_initializing():
                 keep, take = _MOMENTUM, 1 - _MOMENTUM
                 running_mean.value = keep * running_mean.value + take * mean
                 running_var.value = keep * running_var.value + take * var * (n / (n - 1))
         else:
             mean, var = running_mean.value, running_var.value
-        factor = scale * jax.lax.rsqrt(var + self.epsilon)
-        y = (rows - mean[None]) * factor[None] + bias[None]
+        y = normalise(rows, mean, var, scale, bias, epsilon=self.epsilon)
         return y.reshape(x.shape).astype(self.dtype)
 
-    def _mean(self, rows: Float[Array, "n c"]) -> Float[Array, "c"]:
-        """Mean of each column over the rows of all shards."""
-        total = jnp.einsum("n,nc->c", jnp.ones(len(rows)), rows, precision=Precision.HIGHEST)
-        mean = total / len(rows)
-        return mean if self.axis_name is None else jax.lax.pmean(mean, self.axis_name)
+
+def batch_moments(x: Float[Array, "b h w c"], axis_name: str | None) -> Moments:
+    """Mean and biased variance of each channel, float32, over the shards of a mapped axis."""
+    return moments(x.reshape(-1, x.shape[-1]), axis_name=axis_name)
 
 
 def max_pool(
