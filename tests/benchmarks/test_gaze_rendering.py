@@ -2,6 +2,9 @@
 
 64 maps of 256 fixations, at two sizes. In one group: ours jitted, one scipy filter an image, the
 separable product in numpy, and the bare contraction of ready-made profiles, which is the floor.
+
+2026-11-23, one core of an AMD EPYC (Zen 4), other programs on it, best of six, processor time: ours
+takes 1.27 times as long as the bare contraction at 224x224 and 1.39 times at 640x512.
 """
 
 import jax
