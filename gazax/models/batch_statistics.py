@@ -8,7 +8,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 
 def moments(
@@ -33,10 +33,10 @@ def moments(
 
 def normalise(
     rows: Float[Array, "n c"],
-    mean: Float[Array, "c"],
-    var: Float[Array, "c"],
-    scale: Float[Array, "c"],
-    bias: Float[Array, "c"],
+    mean: Float[ArrayLike, "c"],
+    var: Float[ArrayLike, "c"],
+    scale: Float[ArrayLike, "c"],
+    bias: Float[ArrayLike, "c"],
     *,
     epsilon: float,
 ) -> Float[Array, "n c"]:
@@ -102,10 +102,10 @@ def _over_shards(mean: Float[Array, "c"], axis_name: str | None) -> Float[Array,
     return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
 
 
-def _of_rows_type(columns: Float[Array, "c"], rows: Float[Array, "n c"]) -> Float[Array, "c"]:
+def _of_rows_type(columns: Float[ArrayLike, "c"], rows: Float[Array, "n c"]) -> Float[Array, "c"]:
     """The same numbers, under shard_map as something that differs from shard to shard.
 
     A parameter is one for all shards; where it meets what is not, JAX adds up what the shards
     contribute to its gradient.
     """
-    return columns + jnp.where(jnp.isfinite(rows[0]), 0.0, 0.0)
+    return jnp.asarray(columns) + jnp.where(jnp.isfinite(rows[0]), 0.0, 0.0)

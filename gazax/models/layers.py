@@ -167,7 +167,7 @@ class BatchNorm(nn.Module):
             bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        rows = x.reshape(-1, channels)
+        rows = jnp.asarray(x).reshape(-1, channels)
         if train and not self.has_variable("frozen", "statistics"):
             n = rows.shape[0]
             if self.axis_name is not None:
