@@ -11,7 +11,7 @@ stage 2's, predicts saliency. The paper's four ablations are read off the same r
 Inception begin with random weights, or, as the paper's, with ImageNet's:
 `weights=densenet201.safetensors,inception=inception_resnet_v2.safetensors`.
 
-2026-11-23, AMD EPYC, 3 to 18 minutes of a core a run with other jobs beside it, three seeds.
+2026-11-23, AMD EPYC, 3 to 58 minutes a run with other jobs beside it, three seeds.
 Phantom numbers, test split: accuracy Ours .743 [.684, .800], DNet201-CL .742, DNet201 .701, MT-UNet
 .826, GazeGNN .800; KL of predicted gaze Ours .511 [.483, .541], Res_SE-UNet .472, UNet_S .496,
 MT-UNet .483, mean map .948. All of it, and what it does not show, stands in the README.
