@@ -193,34 +193,35 @@ class Progress:
         self._batch_size = batch_size
         self._in_place = sys.stdout.isatty()
         self._open = False
-        self.restart()
+        self.restart(0)
 
-    def restart(self) -> None:
-        """Starts the clock again, after an evaluation or a save."""
+    def restart(self, step: int) -> None:
+        """Starts the clock again, with every step up to this one at its end."""
         self._since = time.perf_counter()
-        self._done = 0
+        self._begin = step
         self._waited = 0.0
 
     def waited(self, seconds: float) -> None:
-        """Counts one step, and the time it waited for its batch."""
-        self._done += 1
+        """Counts time that a step waited for its batch."""
         self._waited += seconds
 
-    def speed(self) -> dict[str, float]:
-        """Of the steps since the last restart.
+    def speed(self, step: int) -> dict[str, float]:
+        """Of the steps behind the last restart up to this one, which has just come to its end.
 
         Returns:
           `images_per_s`; `step_s`, seconds a step; `input_wait_share` of them; and, where the
           devices' peak is known, `mfu`, model FLOP utilisation: the step at the peak over `step_s`.
+          Without any step 0 images/s, and NaN: of the first step of a run, which compiles.
         """
         elapsed = max(time.perf_counter() - self._since, 1e-9)
-        step = elapsed / max(self._done, 1)
+        done = step - self._begin
+        of_one = elapsed / done if done else math.nan
         speed = {
-            "images_per_s": self._done * self._batch_size / elapsed,
-            "step_s": step,
-            "input_wait_share": self._waited / elapsed,
+            "images_per_s": done * self._batch_size / elapsed,
+            "step_s": of_one,
+            "input_wait_share": self._waited / elapsed if done else math.nan,
         }
-        return speed if self.step_at_peak is None else {**speed, "mfu": self.step_at_peak / step}
+        return speed if self.step_at_peak is None else {**speed, "mfu": self.step_at_peak / of_one}
 
     def show(self, step: int, values: Mapping[str, float]) -> None:
         """Prints the line of a step."""
@@ -229,13 +230,15 @@ class Progress:
             for name, value in values.items()
             if name == "loss" or name.startswith("loss/")
         )
-        left = (self._steps - step) * values["step_s"]
-        used = f"MFU {values['mfu']:.1%}  " if "mfu" in values else ""
-        text = (
-            f"step {step}/{self._steps}  {losses}  {values['images_per_s']:.0f} images/s  "
-            f"{1000 * values['step_s']:.0f} ms/step  {used}"
-            f"input wait {values['input_wait_share']:.0%}  left {_clock(left)}"
-        )
+        text = f"step {step}/{self._steps}  {losses}"
+        if math.isfinite(values["step_s"]):
+            left = (self._steps - step) * values["step_s"]
+            used = f"MFU {values['mfu']:.1%}  " if "mfu" in values else ""
+            text += (
+                f"  {values['images_per_s']:.0f} images/s  "
+                f"{1000 * values['step_s']:.0f} ms/step  {used}"
+                f"input wait {values['input_wait_share']:.0%}  left {_clock(left)}"
+            )
         if self._in_place:
             print(f"\r\033[K{text}", end="", flush=True)
             self._open = True

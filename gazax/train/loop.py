@@ -110,6 +110,7 @@ def train(
     begin = int(state.step)
     metrics = Metrics(workdir, start=begin, write=agreement.is_first())
     progress = Progress(steps=steps, batch_size=batch_size)
+    trace = Profile(workdir, profile if agreement.is_first() else (), say=progress.say)
     run_step = make_step(method, tx, schedule, mesh=mesh, parallel=parallel, seed=seed)
     if begin:
         progress.say(f"going on from step {begin}")
@@ -137,9 +138,10 @@ def train(
         values = {name: float(value) for name, value in jax.device_get(terms).items()}
         if not all(math.isfinite(values[name]) for name in MUST_BE_FINITE):
             metrics.save()
+            trace.close(step)
             raise RunError(_divergence(step, values, batch, example_ids, checkpoints.latest()))
         if step % cadence.log_every == 0 or step == steps:
-            values |= progress.speed()
+            values |= progress.speed(step)
             metrics.write(step, values)
             progress.show(step, values)
 
@@ -153,11 +155,10 @@ def train(
         )
     preemption.hold()
     anywhere = AnyProcess(mesh)
-    trace = Profile(workdir, profile, write=agreement.is_first())
     stream = batches(examples)
     unread: tuple[int, Terms, Batch] | None = None
     step = begin
-    progress.restart()
+    progress.restart(begin)
     stop, ended = False, out_of_patience()
     while step < steps and not (stop or ended):
         step += 1
@@ -166,13 +167,13 @@ def train(
         progress.waited(time.perf_counter() - began)
         trace.before(step)
         state, terms = run_step(state, batch)
-        if written := trace.after(step, terms):
-            progress.say(f"trace: {written}")
-        if step == begin + 1:  # the first step compiles: no measure of speed
+        if step == begin + 1:  # it compiles: no measure of speed
             jax.block_until_ready(terms)
             if peak_flops and (flops := run_step.flops(state, batch)):
                 progress.step_at_peak = flops / peak_flops
-            progress.restart()
+            progress.restart(step)
+        if trace.after(step, terms):
+            progress.restart(step)
         if unread:
             settle(*unread)
         unread = (step, terms, batch)
@@ -191,9 +192,8 @@ def train(
         if saves or ended or step == best_step():
             metrics.save()
             checkpoints.save(state, step=step, examples=step * batch_size, best_step=best_step())
-        progress.restart()
-    if written := trace.close(step):
-        progress.say(f"trace: {written}")
+        progress.restart(step)
+    trace.close(step)
     checkpoints.close()
     metrics.close()
     chosen = best_step(among=checkpoints.steps())

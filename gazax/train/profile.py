@@ -1,7 +1,7 @@
 """A trace of what the devices did in a few steps."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -17,12 +17,15 @@ class Profile:
       workdir: the trace goes to `profile/plugins/profile/steps_<first>_<last>/` in it.
       window: the first and the last step, from 1; () traces nothing. The first step of a run
         compiles, and is traced like any other.
-      write: whether this process does; one of several traces its own devices.
+      say: is told where the trace lies, or that no step of the window was taken.
     """
 
-    def __init__(self, workdir: epath.Path, window: Sequence[int], *, write: bool = True) -> None:
+    def __init__(
+        self, workdir: epath.Path, window: Sequence[int], *, say: Callable[[str], None]
+    ) -> None:
         self._folder = workdir / "profile" / "plugins" / "profile"
-        self._window = tuple(window) if write else ()
+        self._window = tuple(window)
+        self._say = say
         self._begun: int | None = None
 
     def before(self, step: int) -> None:
@@ -32,23 +35,28 @@ class Profile:
             jax.profiler.start_trace(self._held.name)
             self._begun = step
 
-    def after(self, step: int, terms: Any) -> epath.Path | None:
-        """Ends with the window; returns where the trace lies, once.
+    def after(self, step: int, terms: Any) -> bool:
+        """Ends with the window; returns whether it has ended now, which takes its time.
 
         Args:
           step: that was taken.
           terms: of it; waited for, so that the step is in the trace to its end.
         """
         if self._begun is None or step < self._window[1]:
-            return None
+            return False
         jax.block_until_ready(terms)
-        return self._save(step)
+        self._save(step)
+        return True
 
-    def close(self, step: int) -> epath.Path | None:
-        """Ends a window that the run does not reach the end of; as `after`."""
-        return None if self._begun is None else self._save(step)
+    def close(self, step: int) -> None:
+        """Ends a window that the run does not reach the end of."""
+        if self._begun is not None:
+            self._save(step)
+        elif self._window:
+            first, last = self._window
+            self._say(f"no step from {first} to {last} was taken now: nothing is traced")
 
-    def _save(self, last: int) -> epath.Path:
+    def _save(self, last: int) -> None:
         jax.profiler.stop_trace()
         target = self._folder / f"steps_{self._begun}_{last}"
         target.mkdir(parents=True, exist_ok=True)
@@ -57,4 +65,4 @@ class Profile:
                 with whole(target / path.name) as file:
                     file.write(path.read_bytes())
         self._window, self._begun = (), None
-        return target
+        self._say(f"trace: {target}")

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 from jax.sharding import Mesh, PartitionSpec
 
 from gazax.config import choose
@@ -45,7 +46,11 @@ class Step:
         """
         if not isinstance(self.run, jax.stages.Wrapped):
             return None
-        return count_flops(self.run.trace(state, self.place(batch)).jaxpr)
+        try:
+            return count_flops(self.run.trace(state, self.place(batch)).jaxpr)
+        except (AttributeError, KeyError, TypeError) as error:  # of another version of JAX
+            logging.warning("the FLOPs of a step cannot be counted, so no mfu is logged: %r", error)
+            return None
 
 
 def make_step(

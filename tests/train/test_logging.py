@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from etils import epath
 
@@ -83,12 +84,22 @@ def test_the_line_shows_step_losses_speed_and_time_left(capsys, known, shown):
 
 
 def test_speed_counts_steps_images_waiting_and_use_of_the_peak(monkeypatch):
-    clock = iter((100.0, 104.0, 104.0))
+    clock = iter((0.0, 100.0, 104.0, 104.0))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     progress = Progress(steps=100, batch_size=8)
-    progress.waited(0.0)
+    progress.restart(10)
     progress.waited(1.0)
     speed = {"images_per_s": 4.0, "step_s": 2.0, "input_wait_share": 0.25}
-    assert progress.speed() == speed
+    assert progress.speed(12) == speed
     progress.step_at_peak = 0.5
-    assert progress.speed() == {**speed, "mfu": 0.25}
+    assert progress.speed(12) == {**speed, "mfu": 0.25}
+
+
+def test_a_step_that_compiled_has_no_speed(capsys):
+    progress = Progress(steps=100, batch_size=8)
+    progress.restart(1)
+    speed = progress.speed(1)
+    assert speed["images_per_s"] == 0
+    assert np.isnan(speed["step_s"])
+    progress.show(1, {"loss": 3.0, **speed})
+    assert capsys.readouterr().out == "step 1/100  loss 3.0000\n"

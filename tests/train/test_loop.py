@@ -1,5 +1,7 @@
+import dataclasses
 import os
 import signal
+import time
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +62,7 @@ def test_every_step_is_logged_on_its_cadence(run, tmp_path):
     line = read_metrics(epath.Path(tmp_path))[-2]
     speed = {"images_per_s", "step_s", "input_wait_share"}
     assert {"loss/contrast", "grad_norm"} | speed <= line.keys()
+    assert line["images_per_s"] == pytest.approx(8 / line["step_s"])
     assert "mfu" not in line  # no maker says how fast a CPU is
 
 
@@ -79,9 +82,31 @@ def test_a_window_of_steps_is_traced_once(run, tmp_path, capsys):
     assert capsys.readouterr().out.count("trace: ") == 1
 
 
-def test_a_window_that_the_run_does_not_reach_the_end_of_is_written(run, tmp_path):
+def test_a_window_that_the_run_does_not_reach_the_end_of_is_written(run, tmp_path, capsys):
     run(tmp_path, profile=(11, 50))
     assert (tmp_path / "profile/plugins/profile/steps_11_12").is_dir()
+    run(tmp_path, profile=(40, 50))
+    assert "no step from 40 to 50 was taken" in capsys.readouterr().out
+
+
+def test_speed_is_of_whole_steps(run, tmp_path, monkeypatch):
+    """The next step is under way when the numbers of one are read."""
+    slow = loop.make_step
+
+    def make_step(*args, **kwargs):
+        step = slow(*args, **kwargs)
+
+        def run_slowly(state, batch):
+            time.sleep(0.05)
+            return step.run(state, batch)
+
+        return dataclasses.replace(step, run=run_slowly)
+
+    monkeypatch.setattr(loop, "make_step", make_step)
+    run(tmp_path)
+    lines = [line for line in read_metrics(epath.Path(tmp_path)) if line.get("step_s")]
+    assert len(lines) == 6
+    assert min(line["step_s"] for line in lines) >= 0.05
 
 
 def test_resumed_is_bit_identical_to_unbroken(run, tmp_path):
