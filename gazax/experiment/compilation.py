@@ -1,5 +1,6 @@
 """Where compiled programs are kept, and how many."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -33,20 +34,23 @@ def bound(folder: Path, limit: int) -> None:
     Once a start: `jax_compilation_cache_max_size` reads the folder again for every program that it
     keeps, and keeps nothing more once a kill has come between a program and its time of use.
 
+    A disk that keeps no times of reading (noatime) has those of writing alone. What cannot be
+    removed stays: another start may have done it, or the folder is somebody else's.
+
     Args:
-      folder: of files alone; may be missing. Another start may remove the same ones.
+      folder: with what is below it; may be missing.
       limit: bytes.
     """
     found = []
-    for path in folder.iterdir() if folder.is_dir() else ():
-        try:
-            stat = path.stat()
-        except FileNotFoundError:
-            continue
-        found.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                stat = path.stat()
+                found.append((max(stat.st_atime, stat.st_mtime), stat.st_size, path))
     held = sum(size for _, size, _ in found)
     for _, size, path in sorted(found):
         if held <= limit:
             return
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
         held -= size

@@ -36,13 +36,16 @@ is summed in float32: NVIDIA's data sheets and architecture papers, without spar
 def peak_flops(device_kind: str) -> float | None:
     """Multiplications and additions in bfloat16, 1/s, by the maker's figure; None if not known.
 
-    T4 and V100 have no bfloat16: theirs is float16's.
+    T4 and V100 have no bfloat16: theirs is float16's. Of a part of a card (MIG, vGPU) none is
+    known.
 
     Args:
       device_kind: as JAX says it, such as 'TPU v5 lite' or 'NVIDIA A100-SXM4-80GB'.
     """
     if device_kind in _TPUS:
         return CHIPS[_TPUS[device_kind]].flops
+    if re.search(r" MIG |-\d+[A-Z]$", device_kind):
+        return None
     found = [name for name in _GPUS if _begins(device_kind, name)]
     return _GPUS[max(found, key=len)] if found else None
 

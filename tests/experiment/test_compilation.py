@@ -28,6 +28,18 @@ def test_no_more_is_removed_than_the_bound_asks(tmp_path):
     assert not names(tmp_path)
 
 
+def test_what_lies_in_folders_below_counts_too(tmp_path):
+    """A GPU's own cache lies in one."""
+    below = tmp_path / "autotune"
+    below.mkdir()
+    write(below, {"old": 10})
+    os.utime(below / "old", (0, 0))
+    write(tmp_path, {"new": 10})
+    bound(tmp_path, 10)
+    assert names(tmp_path) == {"autotune", "new"}
+    assert not names(below)
+
+
 def test_a_folder_that_is_not_there_is_left_so(tmp_path):
     bound(tmp_path / "xla", 0)
     assert not (tmp_path / "xla").exists()

@@ -20,6 +20,16 @@ def test_a_device_is_known_by_its_name_whatever_its_memory(kind, peak):
     assert peak_flops(kind) == peak
 
 
-@pytest.mark.parametrize("kind", ["cpu", "NVIDIA L40", "NVIDIA GeForce RTX 3090 Ti", "TPU v99"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "cpu",
+        "NVIDIA L40",
+        "NVIDIA GeForce RTX 3090 Ti",
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+        "NVIDIA A40-8Q",
+        "TPU v99",
+    ],
+)
 def test_one_that_is_not_known_is_not_guessed(kind):
     assert peak_flops(kind) is None
