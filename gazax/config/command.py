@@ -29,6 +29,9 @@ OF_THE_DISK = (
 )
 """What a system says of a disk that is full, closed, broken or away: no mistake in the code."""
 
+_BUCKET = re.compile(r"^(Please i|I)nstall \w+ to access ")
+"""How fsspec asks for the library that a bucket is reached by."""
+
 JSON = flags.DEFINE_string("json", None, "File for the numbers of the printed table.")
 
 
@@ -101,8 +104,7 @@ def ending_of(error: BaseException) -> tuple[str, int] | None:
         )
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; the same command goes on.", 130
-    if isinstance(error, ImportError) and isinstance(error.__cause__, ImportError):
-        # fsspec, of the library that a bucket is reached by.
+    if isinstance(error, ImportError) and error.name is None and _BUCKET.search(str(error)):
         return f"a bucket's path is given, and what reaches it is missing: {error}.", 2
     return None
 

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -118,13 +119,15 @@ def find_or_make(folder: Path, make: Callable[[Path], None]) -> Path:
     """
     if folder.is_dir():
         return folder
-    beside, old = (folder.with_name(f"{folder.name}.{name}") for name in ("partial", "old"))
+    beside = folder.with_name(f"{folder.name}.partial")
     with locked(folder):
         if folder.is_dir():  # made by whoever held the lock
             return folder
-        shutil.rmtree(old, ignore_errors=True)
+        for old in folder.parent.glob(f"{folder.name}.old.*"):
+            shutil.rmtree(old, ignore_errors=True)
         if beside.exists():  # left by a process that was killed: nobody else holds the lock
-            beside.rename(old)  # out of the way: what it had started may still write into it
+            # Out of the way: what that process had started may still write into it.
+            old = beside.rename(folder.with_name(f"{folder.name}.old.{uuid.uuid4().hex}"))
             shutil.rmtree(old, ignore_errors=True)
         try:
             beside.mkdir()

@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import errno
 import itertools
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -178,11 +179,15 @@ def reading(directory: Path, name: str) -> Iterator[None]:
       name: of what is read in it.
 
     Raises:
-      RunError: in the place of any other error.
+      RunError: in the place of any other error than the system's, of a disk or of memory.
     """
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise  # of a disk, which says nothing of what is on it
         raise RunError(
             f"records in '{directory / name}' cannot be read: {error or type(error).__name__}. "
             f"They are damaged or gone: remove '{directory}'; the same command makes them again "

@@ -50,6 +50,8 @@ def find_damage(folder: epath.Path) -> str | None:
             return f"{folder / name} is missing"
         if found[name] != digest:
             return f"{folder / name} does not have the bytes that were written"
+    if unlisted := sorted(found.keys() - listed.keys()):
+        return f"{folder / unlisted[0]} is not in its {MANIFEST}"
     if written != _list(found).encode():  # a file that it names no more, a line that it has twice
         return f"{manifest} does not have the bytes that were written"
     return None

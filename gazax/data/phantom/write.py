@@ -8,6 +8,7 @@ seed and its own number only, so the bytes do not depend on who drew it.
 
 import contextlib
 import fcntl
+import glob
 import json
 import os
 import shutil
@@ -137,13 +138,17 @@ def fresh_folder(out: Path) -> Iterator[Path]:
       out: must be absent or an empty folder; `check` says so to the user.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    for left in out.parent.glob(f".{out.name}.????????.partial"):
+    for left in out.parent.glob(f".{glob.escape(out.name)}.????????.partial"):
         with contextlib.suppress(OSError), locked_folder(left):
             shutil.rmtree(left, ignore_errors=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     with contextlib.ExitStack() as held:
-        with contextlib.suppress(OSError):  # a file system without locks
+        try:
             held.enter_context(locked_folder(beside))
+        except FileNotFoundError:  # taken for a killed one's in the moment before
+            beside.mkdir()
+        except OSError:  # a file system without locks
+            pass
         yield from _filled(out, beside)
 
 
