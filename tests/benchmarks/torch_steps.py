@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._functorch import config as functorch_config
 from torch.nn import functional
 
 from gazax.export import modeling_gazax
@@ -107,8 +108,10 @@ def compile_parts(net: nn.Module) -> None:
     """Compiles a transformer, a DenseNet or a U-Net as one, of a ResNet each level.
 
     Grad-CAM asks for the gradient with respect to what is between the levels of a ResNet, which a
-    graph of all of them would not give out.
+    graph of all of them would not give out. It goes backward through them twice, so that none may
+    give up its memory after the first.
     """
+    functorch_config.donated_buffer = False
     for module in net.modules():
         if isinstance(module, modeling_gazax.ResNet):
             for level in (module.layer1, module.layer2, module.layer3, module.layer4):
