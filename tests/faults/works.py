@@ -1,5 +1,6 @@
 """What is killed, when, and what must be the same in the end."""
 
+import abc
 import dataclasses
 import json
 import pathlib
@@ -32,7 +33,7 @@ class Moment:
     """With all that the command has started."""
 
 
-class Work:
+class Work(abc.ABC):
     """A command in a folder, which goes on when it is called again."""
 
     name: str
@@ -52,25 +53,25 @@ class Work:
         module, *flags = self.words()
         return Process(module, flags, self.env, self.log, whole=whole or self.whole)
 
+    @abc.abstractmethod
     def words(self) -> list[str]:
         """The module and its flags."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def moments(self, process: Process, draw: np.random.Generator) -> list[Moment]:
         """Those at which it can be killed now."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def found(self) -> str:
         """What a kill has left, in words."""
-        raise NotImplementedError
 
     def lost(self, process: Process) -> int:
         """Steps that it had told of and that have to be done again."""
         return 0
 
+    @abc.abstractmethod
     def differs(self, other: "Work") -> list[str]:
         """What is not the same, bit for bit, as in a folder of an unbroken run."""
-        raise NotImplementedError
 
     def names(self) -> set[str]:
         """All that is there, less names that are drawn or tell the time."""
