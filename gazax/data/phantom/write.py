@@ -141,15 +141,22 @@ def fresh_folder(out: Path) -> Iterator[Path]:
     for left in out.parent.glob(f".{glob.escape(out.name)}.????????.partial"):
         with contextlib.suppress(OSError), locked_folder(left):
             shutil.rmtree(left, ignore_errors=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     with contextlib.ExitStack() as held:
+        yield from _filled(out, _new_beside(out, held))
+
+
+def _new_beside(out: Path, held: contextlib.ExitStack) -> Path:
+    """A new folder beside `out` whose lock is held, where the file system has locks."""
+    while True:
+        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
         try:
             held.enter_context(locked_folder(beside))
-        except FileNotFoundError:  # taken for a killed one's in the moment before
-            beside.mkdir()
-        except OSError:  # a file system without locks
-            pass
-        yield from _filled(out, beside)
+        except (FileNotFoundError, BlockingIOError):  # another takes it for a killed one's
+            continue
+        except OSError:  # no locks
+            return beside
+        if beside.exists():
+            return beside
 
 
 @contextmanager
