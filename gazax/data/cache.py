@@ -54,6 +54,12 @@ def fingerprint(facts: dict) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def describe(files: SourceFiles, root: Path) -> dict[str, str]:
     """Digests of what a source is made of, without opening an image.
 

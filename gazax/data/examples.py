@@ -113,11 +113,6 @@ def read(path: Path) -> list[Example]:
         return [_parse(row) for row in csv.DictReader(file)]
 
 
-def digest(path: Path) -> str:
-    """sha256 of a table's bytes."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def _parse(row: dict[str, str]) -> Example:
     return Example(
         image_id=row["image_id"],

@@ -6,7 +6,6 @@ A folder is keyed by all that the arrays depend on, and whole or not there at al
                  <name>.npy           [n, ...], by `index` of the data set
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -17,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.lib.format import open_memmap
 
-from gazax.data.cache import cache_folder, find_or_make, fingerprint, room
+from gazax.data.cache import cache_folder, file_digest, find_or_make, fingerprint, room
 from gazax.typing import Batch, RunError
 
 FACTS = "frozen.json"
@@ -38,7 +37,7 @@ class FrozenFeatures:
         try:
             facts = json.loads((folder / FACTS).read_text())
             for name, digest in facts.get("sha256", {}).items():  # older ones have none
-                if _sha256(folder / f"{name}.npy") != digest:
+                if file_digest(folder / f"{name}.npy") != digest:
                     raise ValueError(f"{name}.npy does not have the bytes that were written")
             self._arrays = {
                 name: np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(
@@ -98,7 +97,7 @@ def make(
         with room(folder, "the frozen features", otherwise=_OTHERWISE):
             for array in arrays.values():
                 array.flush()
-            digests = {name: _sha256(beside / f"{name}.npy") for name in arrays}
+            digests = {name: file_digest(beside / f"{name}.npy") for name in arrays}
             found_in = {**facts, "dtypes": dtypes, "sha256": digests}
             (beside / FACTS).write_text(json.dumps(found_in, indent=2))
 
@@ -111,11 +110,6 @@ def _take_room(path: Path) -> None:
     if hasattr(os, "posix_fallocate"):  # macOS has none
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _dtype(name: str) -> np.dtype:

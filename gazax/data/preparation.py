@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from gazax.data import examples
-from gazax.data.cache import find_or_make
+from gazax.data.cache import file_digest, find_or_make
 from gazax.data.decode import Pixels, task
 from gazax.data.examples import Example
 from gazax.data.pixels.images import DecodeError
@@ -189,7 +189,7 @@ def join(
     summary = (
         facts
         | {"content_hash": contents.hexdigest()[:16], "blocks": [block.name for block in blocks]}
-        | {TABLE_DIGEST: examples.digest(folder / EXAMPLES)}
+        | {TABLE_DIGEST: file_digest(folder / EXAMPLES)}
         | summarize(raw, rows, failed, names)
     )
     (folder / SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")

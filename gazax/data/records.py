@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gazax.config import choose
 from gazax.data import examples
+from gazax.data.cache import file_digest
 from gazax.data.examples import Example
 from gazax.data.preparation import EXAMPLES, SUMMARY, TABLE_DIGEST
 from gazax.data.splits import SPLITS
@@ -91,7 +92,7 @@ class Records:
         path = self.directory / EXAMPLES
         written = self.summary.get(TABLE_DIGEST)  # older records do not say it
         with reading(self.directory, EXAMPLES):
-            if written and examples.digest(path) != written:
+            if written and file_digest(path) != written:
                 raise ValueError("it does not have the bytes that were written")
             return examples.read(path)
 
