@@ -211,15 +211,17 @@ class Progress:
         Returns:
           `images_per_s`; `step_s`, seconds a step; `input_wait_share` of them; and, where the
           devices' peak is known, `mfu`, model FLOP utilisation: the step at the peak over `step_s`.
-          Without any step 0 images/s, and NaN: of the first step of a run, which compiles.
+          Nothing without any step, as of the first of a run, which compiles.
         """
-        elapsed = max(time.perf_counter() - self._since, 1e-9)
         done = step - self._begin
-        of_one = elapsed / done if done else math.nan
+        if not done:
+            return {}
+        elapsed = max(time.perf_counter() - self._since, 1e-9)
+        of_one = elapsed / done
         speed = {
             "images_per_s": done * self._batch_size / elapsed,
             "step_s": of_one,
-            "input_wait_share": self._waited / elapsed if done else math.nan,
+            "input_wait_share": self._waited / elapsed,
         }
         return speed if self.step_at_peak is None else {**speed, "mfu": self.step_at_peak / of_one}
 
@@ -231,7 +233,7 @@ class Progress:
             if name == "loss" or name.startswith("loss/")
         )
         text = f"step {step}/{self._steps}  {losses}"
-        if math.isfinite(values["step_s"]):
+        if "step_s" in values:
             left = (self._steps - step) * values["step_s"]
             used = f"MFU {values['mfu']:.1%}  " if "mfu" in values else ""
             text += (
