@@ -45,8 +45,10 @@ def test_backwards_a_run_is_the_same_to_the_bit(tmp_path, whole, jump):
     folder = epath.Path(tmp_path)
     toys.train(TOY, folder, steps=4)
     equal(toys.train(TOY, folder, steps=6).state, whole)
-    speeds = [line["images_per_s"] for line in read_metrics(folder) if "images_per_s" in line]
-    assert len(speeds) == 6
+    lines = [line for line in read_metrics(folder) if "loss" in line]
+    assert len(lines) == 6
+    speeds = [line["images_per_s"] for line in lines if "images_per_s" in line]
+    assert len(speeds) == 4  # the first step of each of the two starts compiles
     assert min(speeds) > 0
 
 
