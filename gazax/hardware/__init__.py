@@ -1,1 +1,1 @@
-"""What a program asks of chips that are not there, by the compiler's account."""
+"""What a program asks of a machine: of chips that are not there, and of the memory beside one."""
