@@ -20,7 +20,14 @@ from absl import logging
 from etils import epath
 
 from gazax.train import agreement
-from gazax.train.files import absolute, below, children, move_folder, write_text
+from gazax.train.files import (
+    absolute,
+    below,
+    children,
+    move_folder,
+    remove_folder,
+    write_text,
+)
 from gazax.train.state import TrainState
 from gazax.typing import InputError, RunError
 
@@ -105,7 +112,7 @@ class Checkpoints:
             ours = path.name.isdigit() or ".orbax-checkpoint-tmp" in path.name
             if ours and path.is_dir() and not (path / MANIFEST).exists():
                 logging.warning("%s was never finished and is removed", path)
-                path.rmtree()
+                remove_folder(path)
         return self._listed()
 
     def steps(self) -> list[int]:

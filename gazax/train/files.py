@@ -1,6 +1,8 @@
 """Files that are there whole or not at all."""
 
 import contextlib
+import errno
+import time
 import uuid
 from collections.abc import Iterator
 from typing import IO
@@ -51,6 +53,21 @@ def absolute(path: epath.Path) -> epath.Path:
     `epath.Path.resolve` would make a local folder called 'gs:' of a bucket's.
     """
     return path if is_object_store(path) else path.resolve()
+
+
+def remove_folder(folder: epath.Path) -> None:
+    """Removes a folder that something may still be writing to, such as a save that was given up.
+
+    Where a file appears meanwhile the system refuses; it is tried again for 4 s.
+    """
+    for pause in (0.1, 0.4, 1.0, 2.5, None):
+        try:
+            folder.rmtree()
+            return
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY or pause is None:
+                raise
+            time.sleep(pause)
 
 
 def move_folder(folder: epath.Path, target: epath.Path) -> None:
