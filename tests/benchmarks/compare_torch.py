@@ -59,6 +59,7 @@ import torch
 
 from gazax import config as config_lib
 from gazax.experiment.method import build_method
+from gazax.hardware.host_memory import keep_freed_memory
 from gazax.train import loop, optim, sharding
 from gazax.train.step import make_step
 from tests.batches import spec_of, tiny_batch
@@ -261,6 +262,7 @@ def main() -> None:
     parser.add_argument("--json", default="", help="file for the same numbers")
     args = parser.parse_args()
     torch.set_num_threads(cores())
+    keep_freed_memory()  # as a run does; PyTorch has its tensors of the same malloc
     print(f"threads of each: {cores()}; jax {jax.__version__}, torch {torch.__version__}")
     results = []
     for name in args.cases:

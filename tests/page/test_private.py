@@ -99,6 +99,7 @@ def test_a_page_whose_runs_differ_in_folders_alone_says_so(runs):
             "python -m gazax.sweep --config=configs/a.py:data=reflacx,root=- --out=-",
         ),
         ("exit code 1, see ~/x/log.txt", "exit code 1, see -"),
+        ("--json=x/n.json, see ~ann/x", "--json=-, see -"),
         ("'gs://x/a b' and C:\\x", "- and -"),
         ("-m gazax.sweep '--out=/data/a b'", "-m gazax.sweep -"),
         ("images/s of 12 and/or n/a, 1 / 2", "images/s of 12 and/or n/a, 1 / 2"),
