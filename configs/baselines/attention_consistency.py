@@ -3,7 +3,8 @@
     python -m gazax.main --config=configs/baselines/attention_consistency.py           # the phantom
     ...:study    ...:smoke    ...:data=egd_cxr --config.data.root=DIR    ...:protocol=paper
 
-`:data=egd_cxr` is not yet run.
+At 64 px the map that is held against gaze has 2x2 cells, at 640x512 20x16. `:study` and
+`:data=egd_cxr` are not yet run.
 """
 
 from ml_collections import ConfigDict

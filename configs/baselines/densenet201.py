@@ -6,7 +6,7 @@
 
 It is stage 1b of cooperative learning by itself, and takes its arguments.
 
-`:data=egd_cxr` is not yet run.
+What came out on the phantom: `configs/cooperative/tables.py`. `:data=egd_cxr` is not yet run.
 """
 
 from ml_collections import ConfigDict

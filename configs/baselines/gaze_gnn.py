@@ -6,7 +6,7 @@
 It sees gaze at test time, which no other baseline does. It learns as the others do here: its own
 recipe has augmentation, and chooses its step on the test images.
 
-`:data=egd_cxr` is not yet run.
+What came out on the phantom: `configs/cooperative/tables.py`. `:data=egd_cxr` is not yet run.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
     ...:study    ...:smoke    ...:data=egd_cxr --config.data.root=DIR    ...:protocol=paper
     ...:weights=inception_resnet_v2.safetensors    # begin with timm's weights of ImageNet
 
-`:data=egd_cxr` is not yet run.
+What came out on the phantom: `configs/cooperative/tables.py`. `:data=egd_cxr` is not yet run.
 """
 
 from ml_collections import ConfigDict

@@ -4,7 +4,7 @@
     ...:study    ...:smoke    ...:data=egd_cxr --config.data.root=DIR    ...:protocol=paper
     ...:balance=kendall    # or gradnorm, or fixed; uncertainty is the published code's
 
-`:data=egd_cxr` is not yet run.
+What came out on the phantom: `configs/cooperative/tables.py`. `:data=egd_cxr` is not yet run.
 """
 
 from ml_collections import ConfigDict

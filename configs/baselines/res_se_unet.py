@@ -5,7 +5,7 @@
 
 It is stage 2 of cooperative learning with `guided=false`.
 
-`:data=egd_cxr` is not yet run.
+What came out on the phantom: `configs/cooperative/tables.py`. `:data=egd_cxr` is not yet run.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
     python -m gazax.main --config=configs/baselines/unet_s.py           # the phantom
     ...:study    ...:smoke    ...:data=egd_cxr --config.data.root=DIR    ...:protocol=paper
 
-`:data=egd_cxr` is not yet run.
+What came out on the phantom: `configs/cooperative/tables.py`. `:data=egd_cxr` is not yet run.
 """
 
 from ml_collections import ConfigDict

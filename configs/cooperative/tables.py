@@ -15,7 +15,7 @@ Inception begin with random weights, or, as the paper's, with ImageNet's:
 Phantom numbers, test split: accuracy Ours .743 [.684, .800], DNet201-CL .742, DNet201 .701, MT-UNet
 .826, GazeGNN .800; KL of predicted gaze Ours .511 [.483, .541], Res_SE-UNet .472, UNet_S .496,
 MT-UNet .483, mean map .948. All of it, and what it does not show, stands in the README.
-`:data=egd_cxr` is not yet run.
+`:protocol=paper` and `:data=egd_cxr` are not yet run.
 """
 
 from ml_collections import ConfigDict
@@ -56,10 +56,15 @@ HEADINGS = {
 OF_CLASSES = ("ours", "mt_unet", "dnet201_cl", "dnet201", "inception_resnet_v2", "gaze_gnn")
 OF_GAZE = ("ours", "mt_unet", "res_se_unet", "unet_s")
 SMALL = (
-    "Small networks of each kind, all from random weights, on 64 px: DenseNet of 3, 6, 8 and 6 "
+    "Small networks of each kind on 64 px: DenseNet of 3, 6, 8 and 6 "
     "layers with growth 16 for DNet201, U-Nets of width 8 (the paper's: 64), Inception-ResNet-v2 "
     "with a quarter of its channels and 2, 4 and 3 blocks, GazeGNN of 24 to 128 channels and 6 "
     "blocks, a node of which sees 9 of 16 means of nodes, and at the end all 4."
+)
+SIZES = (
+    "Parameters, without heads: DNet201 413,852, UNet_S 542,385, MT-UNet 551,349, Res_SE-UNet "
+    "651,537, the U-Net of Ours 740,889 and its guide, GazeGNN 787,330, IRNetv2 1,327,232. The "
+    "guide's map, which the decoder of Ours begins with, is 2x2 cells; the paper's is 20x16."
 )
 LENGTHS = (
     "Every run may take 50 epochs and stops early: DNet201-CL is two runs, and Ours four, so that "
@@ -139,7 +144,7 @@ def get_config(arg: str = "") -> ConfigDict:
         config.variants[name] = ConfigDict(
             dict(config=f"{file}:{size}{begun}", overrides=overrides, suites=suites)
         )
-    config.tables = tables(arg.data)
+    config.tables = tables(arg.data, weights=arg.weights, inception=arg.inception)
     config.contrasts = ConfigDict(sort_keys=False)
     for question, (variant, reference, suites) in ABLATIONS.items():
         config.contrasts[question] = ConfigDict(
@@ -148,7 +153,16 @@ def get_config(arg: str = "") -> ConfigDict:
     return config
 
 
-def tables(data: str) -> ConfigDict:
+def begun_with(weights: str, inception: str) -> str:
+    """Which systems begin with ImageNet's weights."""
+    given = ["Ours", "DNet201-CL", "DNet201"] if weights else []
+    given += ["IRNetv2"] if inception else []
+    if not given:
+        return "All begin with random weights."
+    return f"With ImageNet's weights begin {', '.join(given)}; the others with random ones."
+
+
+def tables(data: str, *, weights: str, inception: str) -> ConfigDict:
     """Both, in the paper's layout; labels are called as the data calls them."""
 
     def named(metric: str) -> str:
@@ -161,7 +175,8 @@ def tables(data: str) -> ConfigDict:
             for metric, row in rows.items()
         }
 
-    small = (SMALL,) if data == "phantom" else ()
+    begun = begun_with(weights, inception)
+    small = (SMALL, SIZES, begun) if data == "phantom" else (begun,)
     found = ConfigDict(sort_keys=False)
     found.classification = dict(
         title="Table 1: diagnosis",

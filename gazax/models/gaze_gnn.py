@@ -75,7 +75,7 @@ class GazeGNN(nn.Module):
 
     Source: Wang et al. 2023 (arXiv:2305.18221) and its public code; the backbone is pyramid ViG-Ti
     of Han et al. 2022 (arXiv:2206.00272), whose own code lets k grow to 2k from the first block to
-    the last, which GazeGNN's does not. Dilations are those of both codes at 224 px. Ours: gaze is
+    the last, which GazeGNN's does not. Dilations: of GazeGNN's code at 224 px. Ours: gaze is
     a map rendered from the fixations, pooled by area and brought to [0, 1] in each image (there:
     durations at points, their logarithm, summed over overlapping windows of 14 px); any size;
     "pooled"; the head's start. Two defects of the public code have no place here. Where it does

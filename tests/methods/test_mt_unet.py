@@ -48,6 +48,14 @@ class Decoder(nn.Module):
         return nn.tanh(BatchNorm(self.axis_name, name="bn2")(x, train=train))
 
 
+class Deepest(nn.Module):
+    """The weights that most of both tasks passes, where the U-Net has them."""
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(6, name="conv2")(x)
+
+
 class TinyMTUNet(nn.Module):
     """Compiles in no time, with the names and the branches of the real one."""
 
@@ -57,7 +65,7 @@ class TinyMTUNet(nn.Module):
     @nn.compact
     def __call__(self, image, dropout_keys=None, *, train=False):
         patches = rearrange(image, "b (h p) (w q) c -> b h w (p q c)", p=8, q=8)
-        deepest = nn.tanh(nn.Dense(6, name="encoder1")(patches))
+        deepest = nn.tanh(Deepest(name="encoder5")(patches))
         if not self.is_initializing():
             deepest = self.perturb("level_0", deepest)
         up = rearrange(
@@ -66,7 +74,7 @@ class TinyMTUNet(nn.Module):
         last = Decoder(self.axis_name, name="decoder1")(jnp.concatenate([image, up], 3), train)
         scores = nn.Dense(1, name="head")(last)[..., 0]
         features = jnp.concatenate([x.mean(axis=(1, 2)) for x in (deepest, last)], axis=1)
-        logits = FusionClassifier(3, hidden=8, name="classifier")(features, dropout_keys)
+        logits = FusionClassifier(3, hidden=16, name="classifier")(features, dropout_keys)
         log_sigma = {
             task: self.param(f"log_sigma_{task}", nn.initializers.zeros, ())
             if task in self.learned_sigmas
@@ -353,7 +361,7 @@ def test_grad_norm_learns_from_the_gradients_of_the_last_shared_weights(rng):
     nobody = {**batch, "fixations": batch_of(has_gaze=np.zeros(8, bool))["fixations"]}
     unlabelled = {**batch, "label": np.full((8, 3), np.nan, np.float32)}
     kernels = [
-        np.asarray(found["backbone"]["decoder1"]["conv2"]["kernel"], np.float64)
+        np.asarray(found["backbone"]["encoder5"]["conv2"]["kernel"], np.float64)
         for _, _, found in (run(nobody), run(unlabelled), (total, terms, grads))
     ]
     norms = [np.linalg.norm(one) / w for one, w in zip(kernels, SOFTMAX, strict=False)]

@@ -1,5 +1,6 @@
 """The GazeGNN of `gazax.export.modeling_gazax` as a twin of ours, and what compares numbers.
 
+Both were written here from the papers and the public codes: what both misread would not be seen.
 Import it where torch is known to be there.
 """
 
