@@ -152,7 +152,6 @@ def test_mt_unet_last_shared_weights_are_the_last_of_most_of_both_tasks(tiny, im
     assert share(LAST_SHARED) > 5 * share(("decoder1", "conv2", "kernel"))
 
 
-
 def test_mt_unet_levels_can_be_perturbed(tiny, image):
     model, variables, apply = tiny
     zeros = zero_levels(model, variables, image)
