@@ -1,8 +1,9 @@
 """How a run begins: from random weights, or from those of another run."""
 
 import functools
+import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import optax
@@ -15,6 +16,17 @@ from gazax.typing import Batch
 
 Initialise = Callable[[Params, State], tuple[Params, State]]
 """(params, state), arrays or shapes -> the same trees, host arrays where weights were loaded."""
+
+
+def _of_one_call(mesh: Mesh) -> dict[str, Any] | None:
+    """How to compile a program that runs once.
+
+    XLA:CPU takes long over the random numbers of every kernel: those of a ResNet-50 18 s of a core,
+    10 at this level and the same to the bit. XLA_FLAGS that name a level have their way.
+    """
+    level = "xla_backend_optimization_level"
+    on_cpu = mesh.devices.flat[0].platform == "cpu"
+    return {level: 1} if on_cpu and level not in os.environ.get("XLA_FLAGS", "") else None
 
 
 class Start(NamedTuple):
@@ -53,7 +65,7 @@ def make_start(
         shapes,
         shardings,
     )
-    random = jax.jit(init, out_shardings=shardings)
+    random = jax.jit(init, out_shardings=shardings, compiler_options=_of_one_call(mesh))
     if initialise is None:
         return Start(described, random)
     initialise(shapes.params, shapes.method_state)
