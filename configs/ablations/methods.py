@@ -41,12 +41,13 @@ VARIANTS: dict[str, ablations.Variant] = {
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    arg = parse_arg(arg, contrast=1.0, smoke=False)
+    arg = parse_arg(arg, contrast=1.0, steps=0, smoke=False)
     return ablations.pretraining_sweep(
         VARIANTS,
         reference="gazat",
         smoke=arg.smoke,
         contrast=arg.contrast,
+        steps=arg.steps,
         suites=("representation", "alignment", "interpretability"),
         metrics=(*ablations.FEATURES, *ablations.ATTENTION, "attention/nss", "attention/pointing"),
     )

@@ -29,7 +29,7 @@ FOCUS_CROPS = {
 
 
 def get_config(arg: str = "") -> ConfigDict:
-    arg = parse_arg(arg, method="simclr", contrast=1.0, smoke=False)
+    arg = parse_arg(arg, method="simclr", contrast=1.0, steps=0, smoke=False)
     method = choose("config argument method", arg.method, METHODS)
     crops = FOCUS_CROPS if method == "focus_contrast" else CROPS
     file = f"configs/baselines/{method}.py:{{size}}"
@@ -42,6 +42,7 @@ def get_config(arg: str = "") -> ConfigDict:
         reference="",
         smoke=arg.smoke,
         contrast=arg.contrast,
+        steps=arg.steps,
         suites=("representation",),
         metrics=ablations.FEATURES,
     )

@@ -1,7 +1,7 @@
 """Sweeps over pretraining: variants of configs, measured alike on the test split.
 
 A variant is a config and overrides of it; the same overrides, such as the phantom's difficulty, are
-added to all.
+added to all that do not set them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,6 +28,7 @@ def pretraining_sweep(
     reference: str,
     smoke: bool,
     contrast: float,
+    steps: int = 0,
     metrics: Sequence[str] = (*FEATURES, *ATTENTION),
     suites: Sequence[str] = ("representation", "alignment"),
 ) -> ConfigDict:
@@ -38,9 +39,11 @@ def pretraining_sweep(
       reference: the variant that the others are compared with.
       smoke: the size of tests.
       contrast: of the phantom's lesions; 1 is the default difficulty.
+      steps: of training; 0 = as long as `:study`, or the size of tests, is.
       metrics: of the table.
       suites: of `gazax.evaluate`.
     """
+    common = {"data.source.contrast": contrast} | ({"train.steps": steps} if steps else {})
     config = ConfigDict()
     config.reference = reference
     config.seeds = (0, 1) if smoke else (0, 1, 2)
@@ -49,10 +52,12 @@ def pretraining_sweep(
     config.x_label = ""
     config.variants = ConfigDict(sort_keys=False)
     for name, (file, overrides) in variants.items():
+        own = {override.partition("=")[0] for override in overrides}
+        shared = (f"{key}={value}" for key, value in common.items() if key not in own)
         config.variants[name] = ConfigDict(
             dict(
                 config=file.format(size="smoke" if smoke else "study"),
-                overrides=(*overrides, f"data.source.contrast={contrast}"),
+                overrides=(*overrides, *shared),
             )
         )
     return config
