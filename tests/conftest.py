@@ -11,7 +11,8 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 # takes the programs as they are in earnest.
 os.environ.setdefault(
     "XLA_FLAGS",
-    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_cpu_use_fusion_emitters=false",
 )
 # Many tests run the same step: it is compiled once a session, whichever worker comes first.
 if "PYTEST_XDIST_WORKER" not in os.environ:

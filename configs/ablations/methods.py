@@ -1,7 +1,7 @@
 """Every method of the comparison, on the same images, splits, steps and few-shot draws (§2.5.2).
 
     python -m gazax.sweep --config=configs/ablations/methods.py --out=runs/methods
-    python -m gazax.sweep --config=configs/ablations/methods.py:contrast=3 --out=runs/methods_3
+    python -m gazax.sweep --config=configs/ablations/methods.py:contrast=3,steps=900 --out=runs/long
     python -m gazax.sweep --config=configs/ablations/methods.py:smoke --out=runs/methods_smoke
 
 `gazat`, which the others are compared with, and what it would be with the gaze of other images, at
@@ -10,7 +10,9 @@ that do (McGIP on three of them, FocusContrast); supervised learning with every 
 `untrained`, the random weights that each of them has to beat. A method's rate and crop are to be
 chosen on validation by `configs/baselines/tuning.py`, with the same budget; so far SimCLR's alone
 were, and the others have its rate. GazAT's were searched by hand (`mechanism.py`).
-contrast: of the phantom's lesions; 1 is the default difficulty. `:study` is not yet run.
+contrast: of the phantom's lesions; 1 is the default difficulty. steps: of training; 0 = the 300 of
+`:study`, in which GazAT learns and the methods without gaze do not (`tuning.py`). It is not yet run
+at `:study` size.
 """
 
 from ml_collections import ConfigDict
