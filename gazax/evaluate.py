@@ -54,7 +54,10 @@ def main() -> None:
         raise InputError("--workdir=DIR is needed: the folder of a run of gazax.main.")
     from etils import epath
 
+    from gazax.hardware.host_memory import keep_freed_memory
     from gazax.train.cluster import refuse_others
+
+    keep_freed_memory()
 
     refuse_others("gazax.evaluate")
     folder = epath.Path(WORKDIR.value).expanduser()

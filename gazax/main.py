@@ -62,12 +62,14 @@ flags.adopt_module_key_flags(config_lib.command)  # so that --help shows --json
 
 def main(config: ConfigDict, spec: str, overrides: dict[str, Any]) -> int:
     """The run, from data to table."""
+    from gazax.hardware.host_memory import keep_freed_memory
     from gazax.train.preemption import Preemption
 
     if "variants" in config:
         raise InputError(
             f"'{spec}' is a sweep of several runs: python -m gazax.sweep --config={spec} --out=DIR."
         )
+    keep_freed_memory()
     with Preemption() as preemption:  # before the imports, which take seconds
         from etils import epath
 

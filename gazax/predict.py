@@ -60,6 +60,9 @@ def main() -> None:
         )
     from etils import epath
 
+    from gazax.hardware.host_memory import keep_freed_memory
+
+    keep_freed_memory()
     from gazax.eval.predictions import Predictions, find_images
     from gazax.experiment.workdirs import run_folder
     from gazax.train.cluster import refuse_others

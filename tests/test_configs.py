@@ -120,6 +120,14 @@ def test_sweep_can_be_run(file, arg, monkeypatch):
         assert any(variant.x is not None for variant in plan.variants)
 
 
+def test_a_sweeps_length_is_that_of_all_but_the_untrained():
+    config = config_lib.load(f"{ROOT / 'configs/ablations/methods.py'}:contrast=3,steps=900")
+    for name, variant in config.variants.items():
+        steps = [word for word in variant.overrides if word.startswith("train.steps=")]
+        assert steps == ["train.steps=1" if name == "untrained" else "train.steps=900"], name
+        assert "data.source.contrast=3.0" in variant.overrides
+
+
 TABLES = "configs/cooperative/tables.py"
 
 
@@ -131,13 +139,22 @@ def test_the_papers_tables_can_be_run_as_the_paper_did(arg, monkeypatch):
 
 
 def test_the_papers_tables_say_who_begins_with_imagenets_weights():
-    for arg, said in (
-        ("", "All begin with random weights."),
-        ("inception=b", "With ImageNet's weights begin IRNetv2; the others"),
-        ("weights=a,inception=b", "With ImageNet's weights begin Ours, DNet201-CL, DNet201, IRN"),
-    ):
-        for table in config_lib.load(f"{ROOT / TABLES}:{arg}").tables.values():
-            assert any(note.startswith(said) for note in table.notes)
+    said = {
+        "": ("All begin with random weights.",) * 2,
+        "inception=b": (
+            "With ImageNet's weights begin IRNetv2; the others with random ones.",
+            "All begin with random weights.",
+        ),
+        "weights=a,inception=b": (
+            "With ImageNet's weights begin Ours, DNet201-CL, DNet201, IRNetv2; the others with "
+            "random ones.",
+            "With ImageNet's weights begin Ours; the others with random ones.",
+        ),
+    }
+    for arg, notes in said.items():
+        tables = config_lib.load(f"{ROOT / TABLES}:{arg}").tables
+        for table, note in zip((tables.classification, tables.saliency), notes, strict=True):
+            assert note in table.notes
 
 
 def test_means_that_the_paper_does_not_print_are_those_of_its_classes():

@@ -47,8 +47,8 @@ def test_a_resnet_and_lars_do_too(env, tmp_path):
 
 
 SHORT, LONG = ("smoke", 200), ("study", 800)
-"""Size and steps. MoCo's own loss rises until its queue is full, and falls after some 500 more."""
-OF_FEW_IMAGES = (
+"""Size and steps: MoCo's own loss falls after some 500."""
+OF_FEW_IMAGES = (  # as the config has it, and in 200 steps, it does not fall
     "--config.train.batch_size=16",
     "--config.method.queue_size=64",  # of 19 images, 512 rows hold each 27 times
     "--config.method.momentum=0.99",

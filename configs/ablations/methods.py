@@ -8,11 +8,11 @@
 random places, of the mean map or without any; the self-supervised methods that know no gaze; those
 that do (McGIP on three of them, FocusContrast); supervised learning with every label; and
 `untrained`, the random weights that each of them has to beat. A method's rate and crop are to be
-chosen on validation by `configs/baselines/tuning.py`, with the same budget; so far SimCLR's alone
-were, and the others have its rate. GazAT's were searched by hand (`mechanism.py`).
+chosen on validation by `configs/baselines/tuning.py`, with the same budget, and are not yet: all
+have the rate that SimCLR had. GazAT's were searched by hand (`mechanism.py`).
 contrast: of the phantom's lesions; 1 is the default difficulty. steps: of training; 0 = the 300 of
-`:study`, in which GazAT learns and the methods without gaze do not (`tuning.py`). It is not yet run
-at `:study` size.
+`:study`, in which no method without gaze is shown to learn (`tuning.py`). It is not yet run at
+`:study` size.
 """
 
 from ml_collections import ConfigDict

@@ -54,17 +54,13 @@ HEADINGS = {
     "gaze_gnn": "GazeGNN",
 }
 OF_CLASSES = ("ours", "mt_unet", "dnet201_cl", "dnet201", "inception_resnet_v2", "gaze_gnn")
+OF_DENSENET = ("ours", "dnet201_cl", "dnet201")
 OF_GAZE = ("ours", "mt_unet", "res_se_unet", "unet_s")
 SMALL = (
     "Small networks of each kind on 64 px: DenseNet of 3, 6, 8 and 6 "
     "layers with growth 16 for DNet201, U-Nets of width 8 (the paper's: 64), Inception-ResNet-v2 "
     "with a quarter of its channels and 2, 4 and 3 blocks, GazeGNN of 24 to 128 channels and 6 "
     "blocks, a node of which sees 9 of 16 means of nodes, and at the end all 4."
-)
-SIZES = (
-    "Parameters, without heads: DNet201 413,852, UNet_S 542,385, MT-UNet 551,349, Res_SE-UNet "
-    "651,537, the U-Net of Ours 740,889 and its guide, GazeGNN 787,330, IRNetv2 1,327,232. The "
-    "guide's map, which the decoder of Ours begins with, is 2x2 cells; the paper's is 20x16."
 )
 LENGTHS = (
     "Every run may take 50 epochs and stops early: DNet201-CL is two runs, and Ours four, so that "
@@ -153,10 +149,10 @@ def get_config(arg: str = "") -> ConfigDict:
     return config
 
 
-def begun_with(weights: str, inception: str) -> str:
-    """Which systems begin with ImageNet's weights."""
-    given = ["Ours", "DNet201-CL", "DNet201"] if weights else []
-    given += ["IRNetv2"] if inception else []
+def begun_with(systems: tuple[str, ...], *, weights: str, inception: str) -> str:
+    """Which of them begin with ImageNet's weights."""
+    files = dict.fromkeys(OF_DENSENET, weights) | {"inception_resnet_v2": inception}
+    given = [HEADINGS[system] for system in systems if files.get(system)]
     if not given:
         return "All begin with random weights."
     return f"With ImageNet's weights begin {', '.join(given)}; the others with random ones."
@@ -175,8 +171,10 @@ def tables(data: str, *, weights: str, inception: str) -> ConfigDict:
             for metric, row in rows.items()
         }
 
-    begun = begun_with(weights, inception)
-    small = (SMALL, SIZES, begun) if data == "phantom" else (begun,)
+    def begun(systems: tuple[str, ...]) -> str:
+        return begun_with(systems, weights=weights, inception=inception)
+
+    small = (SMALL,) if data == "phantom" else ()
     found = ConfigDict(sort_keys=False)
     found.classification = dict(
         title="Table 1: diagnosis",
@@ -187,6 +185,7 @@ def tables(data: str, *, weights: str, inception: str) -> ConfigDict:
         source=SOURCE,
         notes=(
             *small,
+            begun(OF_CLASSES),
             LENGTHS,
             "GazeGNN sees the gaze of the test images too; the others see the image alone.",
             "‡: the paper prints one AUC a system. Where that is not the mean of its three "
@@ -210,6 +209,7 @@ def tables(data: str, *, weights: str, inception: str) -> ConfigDict:
         source=SOURCE,
         notes=(
             *small,
+            begun(OF_GAZE),
             "Held against the gaze of all readers of an image together; the last two columns "
             "against that of each reader alone, by Ours and by the gaze of the others, the "
             "ceiling of that column. The latter is all but 0 between fixations: it has no KL.",

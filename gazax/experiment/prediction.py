@@ -16,7 +16,6 @@ from gazax.data.datasets import DATASETS
 from gazax.data.decode import Pixels, Task
 from gazax.eval.encode import walk
 from gazax.experiment.method import build_method
-from gazax.hardware.host_memory import keep_freed_memory
 from gazax.methods.base import Classifies, Params, PredictsSaliency, State
 from gazax.methods.segmentation import Segmentation
 from gazax.train import init_from, sharding
@@ -57,8 +56,6 @@ class Predictor:
             )
         self._config = ConfigDict(config.to_dict())
         self._mesh = sharding.make_mesh()
-        if jax.default_backend() == "cpu":
-            keep_freed_memory()
         self._batch_size = -(-batch_size // self._mesh.size) * self._mesh.size
         self._config.train.batch_size = self._batch_size
         for block in filter(None, (self._config.model, self._config.get("guide"))):

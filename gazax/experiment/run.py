@@ -34,7 +34,6 @@ from gazax.experiment.method import build_method
 from gazax.experiment.predicted_gaze import GazePredictor, find_predictor, predict_gaze
 from gazax.experiment.scanpaths import describe_scanpaths
 from gazax.export import foreign
-from gazax.hardware.host_memory import keep_freed_memory
 from gazax.hardware.peaks import peak_flops
 from gazax.methods import Method
 from gazax.methods.base import Params, State
@@ -92,8 +91,6 @@ class Run:
         self.config = config
         self.folder = folder
         self.mesh = mesh = sharding.make_mesh(fsdp=config.train.fsdp)
-        if jax.default_backend() == "cpu":
-            keep_freed_memory()
         sharding.check_divisible("train.batch_size", config.train.batch_size, mesh)
         sharding.check_divisible("eval.batch_size", config.eval.batch_size, mesh)
         suite = config_lib.choose("eval.suite", config.eval.suite, EVALUATIONS)

@@ -42,8 +42,8 @@ class MTUNet:
       balance: 'uncertainty', 'kendall', 'gradnorm' or 'fixed', see `gazax.methods.balance`.
       weights: of 'fixed': that of the classification, and that of saliency.
       alpha: of 'gradnorm', see `gazax.losses.multitask.grad_norm_loss`. Its gradients are with
-        respect to the kernel of the last decoder step's last convolution, the last weights that
-        both tasks pass.
+        respect to the kernel of the encoder's last convolution (ours, see
+        `gazax.models.mt_unet.LAST_SHARED`).
       freeze, axis_name: see `gazax.methods.base.Method`.
 
     Source: Zhu, Rohling & Salcudean 2022 (arXiv:2202.07118), which takes 'uncertainty'. That

@@ -158,7 +158,7 @@ class Checkpoints:
                 if step != best_step:
                     # The manifest goes first: a kill in between leaves no checkpoint to believe.
                     (self._folder / str(step) / MANIFEST).unlink()
-                    (self._folder / str(step)).rmtree()
+                    remove_folder(self._folder / str(step))
 
     def wait(self) -> None:
         """Returns when the last save is on disk with its manifest; raises what stopped it."""

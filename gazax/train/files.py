@@ -9,6 +9,8 @@ from typing import IO
 
 from etils import epath
 
+from gazax.typing import RunError
+
 
 @contextlib.contextmanager
 def whole(path: epath.Path) -> Iterator[IO[bytes]]:
@@ -58,16 +60,24 @@ def absolute(path: epath.Path) -> epath.Path:
 def remove_folder(folder: epath.Path) -> None:
     """Removes a folder that something may still be writing to, such as a save that was given up.
 
-    Where a file appears meanwhile the system refuses; it is tried again for 4 s.
+    Where a file appears or goes meanwhile the system refuses; it is tried again for 4 s.
+
+    Raises:
+      RunError: it is written to for longer.
     """
-    for pause in (0.1, 0.4, 1.0, 2.5, None):
+    for pause in (0.1, 0.4, 1.0, 2.5, 0.0):
         try:
-            folder.rmtree()
+            if folder.exists():
+                folder.rmtree()
             return
         except OSError as error:
-            if error.errno != errno.ENOTEMPTY or pause is None:
+            if error.errno not in (errno.ENOTEMPTY, errno.ENOENT):
                 raise
-            time.sleep(pause)
+        time.sleep(pause)
+    raise RunError(
+        f"'{folder}' cannot be removed: something still writes to it. End it, or wait; the same "
+        "command goes on."
+    )
 
 
 def move_folder(folder: epath.Path, target: epath.Path) -> None:

@@ -22,7 +22,7 @@ def _of_one_call(mesh: Mesh) -> dict[str, Any] | None:
     """How to compile a program that runs once.
 
     XLA:CPU takes long over the random numbers of every kernel: those of a ResNet-50 18 s of a core,
-    10 at this level and the same to the bit. XLA_FLAGS that name a level have their way.
+    10 at this level and the same to the bit. A level in XLA_FLAGS has its way.
     """
     level = "xla_backend_optimization_level"
     on_cpu = mesh.devices.flat[0].platform == "cpu"

@@ -1,62 +1,82 @@
-"""What a thread frees is there for the next, and the system clears no page twice."""
+"""What a step on the CPU frees is there for the next, and the system clears no page twice."""
 
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
 
-ROUNDS = """
-import resource, sys, threading
+from gazax.hardware import host_memory
+
+STEPS = """
+import resource, sys
 from gazax.hardware.host_memory import keep_freed_memory
+
+print(keep_freed_memory())
+import jax
+import jax.numpy as jnp
+
+@jax.jit
+def step(x):  # through 32 MB that live during the call
+    y = jnp.sort(jnp.tile(x, 8)).reshape(8, -1)
+    return jnp.sort(y[::-1].ravel())[: x.size]
 
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-def fill():  # 64 MB, written and freed
-    b"x" * (64 << 20)
-
-def rounds(count):
-    for _ in range(count):
-        thread = threading.Thread(target=fill)
-        thread.start()
-        thread.join()
-
-kept = keep_freed_memory() if sys.argv[1] == "keep" else None
-rounds(1)
+x = jnp.arange(1 << 20, dtype=jnp.float32)
+for _ in range(6):  # until the heap is as large as it will be
+    jax.block_until_ready(step(x))
 before = faults()
-rounds(8)
-print(kept, faults() - before)
+for _ in range(4):
+    jax.block_until_ready(step(x))
+print(faults() - before)
 """
-A_ROUND = (64 << 20) // 4096
-"""Pages, where the system's are not larger."""
+SETTINGS = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD", "JAX_NUM_CPU_DEVICES")
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="NOT TESTED: no glibc here")
 
 
-def pages(mode: str) -> tuple[str, int]:
-    """What was returned, and pages that eight rounds took of the system."""
-    program = [sys.executable, "-c", ROUNDS, mode]
-    kept, taken = subprocess.run(program, check=True, capture_output=True, text=True).stdout.split()
+def steps(**settings) -> tuple[str, int]:
+    """Whether memory is kept, and pages that four steps took of the system."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(SETTINGS)}
+    done = subprocess.run(
+        [sys.executable, "-c", STEPS],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=env | {"JAX_PLATFORMS": "cpu"} | settings,
+    )
+    kept, taken = done.stdout.split()
     return kept, int(taken)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="NOT TESTED: no glibc here")
-def test_freed_memory_is_taken_again():
-    kept, taken = pages("keep")
+@GLIBC
+def test_a_step_takes_no_page_that_the_one_before_it_had():
+    kept, taken = steps()
     assert kept == "True"
-    assert taken < A_ROUND / 4
+    assert taken * os.sysconf("SC_PAGE_SIZE") < 4 << 20  # of 32 MB, four times
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="NOT TESTED: no glibc here")
-def test_without_it_every_round_is_cleared_anew():
-    """The reason for it, which another C library or kernel may take away."""
-    kept, taken = pages("leave")
-    assert kept == "None"
-    assert taken > A_ROUND
+@GLIBC
+@pytest.mark.parametrize(
+    "settings", [{"MALLOC_ARENA_MAX": "8"}, {"GLIBC_TUNABLES": "glibc.malloc.check=0"}]
+)
+def test_settings_of_the_users_own_have_their_way(monkeypatch, settings):
+    monkeypatch.setattr(host_memory.ctypes, "CDLL", None)  # would raise
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    assert host_memory.keep_freed_memory() is False
+
+
+@pytest.mark.parametrize("platforms", ["cuda", "tpu,cpu"])
+def test_the_host_of_an_accelerator_is_left_alone(monkeypatch, platforms):
+    monkeypatch.setattr(host_memory.ctypes, "CDLL", None)
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    assert host_memory.keep_freed_memory() is False
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
-    from gazax.hardware import host_memory
-
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    monkeypatch.setattr(host_memory.ctypes, "CDLL", None)  # would raise
+    monkeypatch.setattr(host_memory.ctypes, "CDLL", None)
     assert host_memory.keep_freed_memory() is False

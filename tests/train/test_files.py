@@ -6,6 +6,7 @@ import pytest
 from etils import epath
 
 from gazax.train import files
+from gazax.typing import RunError
 
 
 @pytest.fixture
@@ -32,18 +33,25 @@ def busy(tmp_path, monkeypatch):
     return with_refusals
 
 
-def test_a_folder_that_is_written_to_is_removed_after_the_writer_has_ended(busy):
-    folder, pauses = busy(2)
+@pytest.mark.parametrize("code", [errno.ENOTEMPTY, errno.ENOENT])
+def test_a_folder_that_is_written_to_is_removed_after_the_writer_has_ended(busy, code):
+    folder, pauses = busy(2, code)
     files.remove_folder(folder)
     assert not folder.exists()
     assert pauses == [0.1, 0.4]
 
 
-def test_it_ends_with_the_systems_own_words_where_the_writer_does_not(busy):
+def test_it_ends_where_the_writer_does_not(busy):
     folder, pauses = busy(5)
-    with pytest.raises(OSError, match="refused"):
+    with pytest.raises(RunError, match="something still writes to it"):
         files.remove_folder(folder)
     assert sum(pauses) == 4
+
+
+def test_one_that_the_writer_has_renamed_is_gone(busy):
+    folder, _ = busy(1)
+    folder.rename(folder.with_name("7"))
+    files.remove_folder(folder)
 
 
 def test_another_refusal_is_not_waited_for(busy):
