@@ -160,7 +160,10 @@ def test_mt_unet_levels_can_be_perturbed(tiny, image):
     added = {**zeros, "level_4": zeros["level_4"] + 0.5}
     logits, moved = apply({**variables, "perturbations": added}, image)
     np.testing.assert_allclose(moved["feature_map"], out["feature_map"] + 0.5, rtol=1e-5)
-    np.testing.assert_array_equal(moved["feature_maps"][3], out["feature_maps"][3])
+    # Before the level nothing moves, but by what another program rounds otherwise.
+    np.testing.assert_allclose(
+        moved["feature_maps"][3], out["feature_maps"][3], rtol=1e-5, atol=1e-5
+    )
     np.testing.assert_allclose(
         moved["features"][:, :32], out["features"][:, :32] + 0.5, rtol=1e-5, atol=1e-5
     )
