@@ -11,10 +11,10 @@ the gaze and no more, seed by seed; its step is chosen on validation. What the p
 is `real_10_predicted_90` against `real_10`, what it lacks is the rest to `real_100`.
 contrast: of the phantom's lesions; 1 is the default difficulty.
 
-2026-11-23, two cores of an AMD EPYC, about 4 min a run, `:contrast=3`, three seeds, phantom numbers,
-test split, accuracy with 10 % of the labels and attention CC: real_100 .488, .538; real_10 .431,
-.506; real_10_predicted_90 .465, .521; predicted_100 .468, .521; none .341, -.120; with intervals in
-the README.
+2026-11-23, two cores of an AMD EPYC, about 4 min a run, `:contrast=3`, three seeds, phantom
+numbers, test split, accuracy with 10 % of the labels and attention CC: real_100 .488, .538; real_10
+.431, .506; real_10_predicted_90 .465, .521; predicted_100 .468, .521; none .341, -.120; with
+intervals in the README.
 """
 
 from ml_collections import ConfigDict
