@@ -15,7 +15,9 @@ jax 0.10.2, torch 2.13.0, float32, batch as below, three rounds; eager / channel
 
     vit_s  1.11    resnet50  0.96 / 1.06    densenet201  - / 1.15    stage2  1.09 / 1.07
 
-so ViT-S loses a tenth here. In bfloat16 vit_s is 1.99; the others were not run in it, nothing on
+so ViT-S loses a tenth here. With freed memory kept (`gazax.hardware.host_memory`), as it is for
+both sides since: vit_s .99, resnet50 .95 / 1.04; the others were not run again. In bfloat16, before
+that, vit_s is 1.99; the others were not run in it, nothing on
 two cores, and `compile` on small networks only, where it gives the same numbers.
 
 Where a ResNet-50's time goes (its network alone, 1.19 of channels last; shares of XLA's own trace,
@@ -262,7 +264,7 @@ def main() -> None:
     parser.add_argument("--json", default="", help="file for the same numbers")
     args = parser.parse_args()
     torch.set_num_threads(cores())
-    keep_freed_memory()  # as a run does; PyTorch has its tensors of the same malloc
+    keep_freed_memory()  # as a command does; PyTorch has its tensors of the same malloc
     print(f"threads of each: {cores()}; jax {jax.__version__}, torch {torch.__version__}")
     results = []
     for name in args.cases:
