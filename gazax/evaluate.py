@@ -58,7 +58,6 @@ def main() -> None:
     from gazax.train.cluster import refuse_others
 
     keep_freed_memory()
-
     refuse_others("gazax.evaluate")
     folder = epath.Path(WORKDIR.value).expanduser()
     _write({str(one): _evaluate(one) for one in _runs(folder)})

@@ -60,13 +60,12 @@ def main() -> None:
         )
     from etils import epath
 
-    from gazax.hardware.host_memory import keep_freed_memory
-
-    keep_freed_memory()
     from gazax.eval.predictions import Predictions, find_images
     from gazax.experiment.workdirs import run_folder
+    from gazax.hardware.host_memory import keep_freed_memory
     from gazax.train.cluster import refuse_others
 
+    keep_freed_memory()
     refuse_others("gazax.predict")
     root = pathlib.Path(IMAGES.value).expanduser()
     out = pathlib.Path(OUT.value).expanduser()

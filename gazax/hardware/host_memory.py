@@ -31,7 +31,7 @@ def keep_freed_memory() -> bool:
     2026-11-23, one core of an AMD EPYC beside other programs, `gazat_vit.py:study` for 60 steps,
     start and evaluation included: 7,654,350 pages and 110 s of the core as glibc is set, 591,328
     and 65 s with it; at most 2,022 MB in both; the same metrics to the bit. With four simulated
-    devices a part of the pages is still taken anew.
+    devices a part of the pages is still taken anew. Several cores were not measured.
     """
     if platform.libc_ver()[0] != "glibc" or _has_settings() or not _computes_on_cpu():
         return False
