@@ -199,8 +199,8 @@ def _begin(config: ConfigDict, name: str) -> None:
     """The method's block, with what all of them have, in the place of GazAT's."""
     gazat, attention = config.method, "rows" if config.model.name == "vit" else "energy"
     config.data.gaze = "none"
-    # ours, as the learning rate: to be chosen on validation by configs/baselines/tuning.py; so far
-    # SimCLR's were, on the ViT
+    # ours, as the learning rate: to be chosen on validation by configs/baselines/tuning.py, which
+    # has what was tried
     config.views.maker = "augmented"  # augmented | published | focus
     config.views.standard.update(crop=(0.5, 1.0))
     config.views.strong.update(cutout_count=0)  # as published: no cut-out
