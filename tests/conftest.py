@@ -1,5 +1,6 @@
 """The strict session that every test runs in: simulated devices, no silent rank promotion."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -8,13 +9,16 @@ import tempfile
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_NUM_CPU_DEVICES"] = "4"
 # Nearly all the time goes into compiling programs that then run once on tiny shapes, which XLA does
-# twice as fast without optimising and with its older code for loops (a jaxlib that no longer knows
-# a flag ends the process and names it). XLA_FLAGS='' takes the programs as they are in earnest.
+# twice as fast without optimising and with its older code for loops, and a little faster in one
+# piece, for both cores are busy (a jaxlib that no longer knows a flag ends the process and names
+# it). XLA_FLAGS='' takes the programs as they are in earnest.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    " --xla_cpu_use_fusion_emitters=false",
+    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
 )
+# Where in Python each operation comes from takes a tenth of the rest, and is for error messages.
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")
 # Many tests run the same step: it is compiled once a session, whichever worker comes first.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     XLA_CACHE = tempfile.mkdtemp(prefix="gazax-tests-xla-")
@@ -29,6 +33,7 @@ import pytest
 from tests.runs import run
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+gc.set_threshold(50_000, 20, 50)  # traces are millions of objects, few of them garbage
 
 
 PARITY = ("torch", "torchvision", "timm", "onnx", "onnxscript", "onnxruntime")
