@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from gazax.ops.gaze import minmax_normalize, to_density
 from gazax.ops.image import area_pool
+from gazax.ops.maxima import at_least
 from gazax.typing import InputError
 
 _MIN_DENSITY = 1e-8
@@ -76,7 +77,7 @@ def attention_alignment(
 
 def _kl(attention: Float[Array, "h w"], gaze: Float[Array, "h w"]) -> Float[Array, ""]:
     gaze = to_density(gaze)
-    attention = jnp.maximum(to_density(attention), _MIN_DENSITY)
+    attention = at_least(to_density(attention), _MIN_DENSITY)
     seen = gaze > 0
     log_ratio = jnp.log(jnp.where(seen, gaze, 1.0)) - jnp.log(attention)
     return jnp.where(seen, gaze * log_ratio, 0.0).sum()

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, Int, Real
 
 from gazax.losses.pairs import class_pairs
 from gazax.losses.parallel import gather, global_rows
+from gazax.ops.maxima import at_least
 from gazax.typing import InputError
 
 _MIN_NORM = 1e-6
@@ -214,7 +215,7 @@ def unit_rows(z: Float[ArrayLike, "b d"]) -> Float[Array, "b d"]:
     """Rows divided by their norm, which is floored at 1e-6; float32."""
     z = jnp.asarray(z, jnp.float32)
     # Floored before the root: the root's slope at 0 is infinite, and 0 * infinity is NaN.
-    return z * jax.lax.rsqrt(jnp.maximum((z * z).sum(axis=1, keepdims=True), _MIN_NORM**2))
+    return z * jax.lax.rsqrt(at_least((z * z).sum(axis=1, keepdims=True), _MIN_NORM**2))
 
 
 def _roles(

@@ -21,6 +21,7 @@ from gazax.methods.scoped import require_frozen
 from gazax.methods.views import standard_views
 from gazax.models.fusion import fuse
 from gazax.ops.image import to_float
+from gazax.ops.maxima import largest
 from gazax.typing import Batch, Key, Scalar, StepCount, Terms
 
 CLASSIFIER = "classifier"
@@ -140,7 +141,7 @@ class Fusion:
                 params, state, image, train=False, perturbations=perturbations
             )
             logits = self._score(params, fuse(seen.guide, seen.unet), None)
-            return logits.max(axis=1), (seen.guide, None)
+            return largest(logits, 1), (seen.guide, None)
 
         zeros = self._encoders.zero_perturbations(params, state, image)
         maps, _, _ = grad_cam_maps(highest_logit, zeros, levels=(-1,), gradient="constant")

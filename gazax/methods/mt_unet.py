@@ -24,6 +24,7 @@ from gazax.methods.views import own_gaze, standard_views
 from gazax.models.mt_unet import LAST_SHARED, LOG_SIGMA, TASKS
 from gazax.ops.gaze import to_density
 from gazax.ops.image import to_float
+from gazax.ops.maxima import largest
 from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
 
 
@@ -154,7 +155,7 @@ class MTUNet:
             out, _ = self._encoder.look(
                 params, state, image, train=False, perturbations=perturbations
             )
-            return out["logits"].max(axis=1), (out, None)
+            return largest(out["logits"], 1), (out, None)
 
         zeros = self._encoder.zero_perturbations(params, state, image)
         maps, _, _ = grad_cam_maps(highest_logit, zeros, levels=(-1,), gradient="constant")

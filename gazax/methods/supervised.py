@@ -28,6 +28,7 @@ from gazax.methods.base import Params, State
 from gazax.methods.labels import Labels
 from gazax.methods.views import own_gaze, standard_views
 from gazax.ops.image import to_float
+from gazax.ops.maxima import largest
 from gazax.typing import Batch, InputError, Key, Scalar, StepCount, Terms
 
 
@@ -152,7 +153,7 @@ class Supervised:
             out, _ = self._encoder.look(
                 params, state, image, train=False, perturbations=perturbations, inputs=inputs
             )
-            return self._score(params, out).max(axis=1), (out, None)
+            return largest(self._score(params, out), 1), (out, None)
 
         zeros = self._encoder.zero_perturbations(params, state, image, inputs)
         maps, out, _ = grad_cam_maps(highest_logit, zeros, levels=levels, gradient="constant")

@@ -14,6 +14,7 @@ from flax.typing import Dtype, Initializer
 from jaxtyping import Array, Float
 
 from gazax.models.batch_statistics import moments, normalise
+from gazax.ops.maxima import larger
 from gazax.typing import InputError, Size
 
 KAIMING_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -217,22 +218,5 @@ def max_pool(
         ]
         x = slices[0]
         for shifted in slices[1:]:
-            x = _larger(x, shifted)
+            x = larger(x, shifted)
     return x
-
-
-@jax.custom_jvp
-def _larger(x: Array, y: Array) -> Array:
-    """The maximum, whose gradient is shared where they tie, and never lost.
-
-    JAX asks which of them equals the maximum. Where XLA computes them again for the backward pass,
-    in another loop that rounds otherwise, neither may, and the gradient is nobody's.
-    """
-    return jnp.maximum(x, y)
-
-
-@_larger.defjvp
-def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
-    (x, y), (of_x, of_y) = primals, tangents
-    share = jnp.where(x > y, 1.0, jnp.where(x == y, 0.5, 0.0)).astype(of_x.dtype)
-    return _larger(x, y), share * of_x + (1 - share) * of_y

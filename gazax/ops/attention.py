@@ -5,6 +5,8 @@ import jax.numpy as jnp
 from jax.lax import Precision
 from jaxtyping import Array, ArrayLike, Float
 
+from gazax.ops.maxima import at_least
+
 
 def rollout(attention: Float[ArrayLike, "l heads n n"]) -> Float[Array, "n-1"]:
     """Attention rollout: how much of each patch reaches the class token through all blocks.
@@ -75,7 +77,7 @@ def grad_cam(
     features = jnp.asarray(features, jnp.float32)
     x = jnp.einsum("hwc,c->hw", features, weights, precision=Precision.HIGHEST)
     if softness == 0:
-        return jnp.maximum(x, 0.0)
+        return at_least(x, 0.0)
     t = jax.lax.stop_gradient(softness * jnp.abs(x).mean())
     # Divided by 1 where all is 0, so that neither value nor gradient is NaN.
     return t * jax.nn.softplus(x / jnp.where(t > 0, t, 1.0))

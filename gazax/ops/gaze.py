@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+from gazax.ops.maxima import largest
 from gazax.typing import Fixations, Size
 
 _RENDER_PRECISION = jax.lax.Precision.HIGHEST
@@ -66,7 +67,7 @@ def minmax_normalize(heat: Float[ArrayLike, "h w"]) -> Float[Array, "h w"]:
     Source: proposal §2.2.2; the constant map is ours.
     """
     heat = jnp.asarray(heat, jnp.float32)
-    low, high = heat.min(), heat.max()
+    low, high = -largest(-heat.ravel(), 0), largest(heat.ravel(), 0)
     varies = high > low
     scale = jnp.where(varies, high - low, 1.0)
     return jnp.where(varies, (heat - low) / scale, 0.0)

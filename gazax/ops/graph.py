@@ -6,6 +6,7 @@ import numpy as np
 from jax.lax import Precision
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from gazax.ops.maxima import largest
 from gazax.typing import InputError, Size
 
 RELATIVE_POSITIONS = ("code", "pooled")
@@ -85,13 +86,13 @@ def max_relative(
     Returns:
       Each feature by itself; of the nodes' type. Neighbours equal to the node give 0.
 
-    Numerics: the maximum is taken before the difference, which has the same bits. Neighbours that
-    tie share the gradient; torch gives it to one of them.
+    Numerics: the maximum is taken before the difference, which has the same bits. Of
+    neighbours that tie the first has the gradient, as in torch.
 
     Source: Li et al. 2019 (arXiv:1904.03751), MRGCN.
     """
     nodes, others = jnp.asarray(nodes), jnp.asarray(others)
-    return others[jnp.asarray(neighbours)].max(axis=1) - nodes
+    return largest(others[jnp.asarray(neighbours)], 1) - nodes
 
 
 def relative_position(
