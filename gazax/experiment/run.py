@@ -31,9 +31,9 @@ from gazax.experiment import parts
 from gazax.experiment.check import check
 from gazax.experiment.frozen import compute_frozen
 from gazax.experiment.method import build_method
-from gazax.experiment.predicted_gaze import GazePredictor, find_predictor, predict_gaze
+from gazax.experiment.origins import find_origins
+from gazax.experiment.predicted_gaze import predict_gaze
 from gazax.experiment.scanpaths import describe_scanpaths
-from gazax.export import foreign
 from gazax.hardware.peaks import peak_flops
 from gazax.methods import Method
 from gazax.methods.base import Params, State
@@ -102,15 +102,10 @@ class Run:
                 f"'{config.method.name}'; take eval.suite='pretraining'."
             )
         self._suite = suite
-        self._missing: InputError | None = None
-        self.source = self._load_source(source) if isinstance(source, str) else source
-        self._check_protocol("config.init_from", self.source)
-        self._check_images(self.source)
+        self._origins = find_origins(config, folder, source=source)
         self.records: Records = parts.prepare(config)
         parts.resolve(config, self.records)
         self.method: Method = build_method(config)
-        self._unpredicted: InputError | None = None
-        self._predictor = self._find_predictor()
         self._schedule, self._tx = parts.build_optimizer(config, self.method.backbone)
         self._sizes = parts.sizes(config)
         self._scanpaths = describe_scanpaths(config, self.records)
@@ -154,8 +149,7 @@ class Run:
 
     def start(self) -> None:
         """Makes the workdir this run's, keeps others out of it, and says what begins."""
-        for gone in filter(None, (self._missing, self._unpredicted)):
-            raise gone
+        self._origins.require()
         described = self._start.described
         agreement.check_same(self._facts)
         agreement.from_first(self._take)
@@ -184,9 +178,9 @@ class Run:
     def train(self, preemption: Preemption) -> loop.Outcome:
         """Trains from wherever the workdir is to the end, or until it is interrupted."""
         train = self.config.train
-        if self._predictor is not None:
-            found = predict_gaze(self.config, self.records, self._predictor)
-            print(f"gaze predicted by {self._predictor.source.name}: {found}", flush=True)
+        if (predictor := self._origins.predictor) is not None:
+            found = predict_gaze(self.config, self.records, predictor)
+            print(f"gaze predicted by {predictor.source.name}: {found}", flush=True)
             self._examples = self._make_examples(found)
             self._predicted = found
         if train.cache_frozen:
@@ -322,79 +316,25 @@ class Run:
         return Weights(params=params, state=state, step=step, identity=source.identity)
 
     @property
+    def source(self) -> Source | None:
+        """Whose weights it begins with."""
+        return self._origins.source
+
+    @property
     def missing(self) -> InputError | None:
         """Why the weights that a finished run began with cannot be read, or None."""
-        return self._missing
+        return self._origins.source_gone
 
     @property
     def untrained(self) -> tuple[Params, State] | None:
         """The weights at step 0; None where those that it began with are gone."""
-        return None if self._missing else self.first
+        return None if self.missing else self.first
 
     @property
     def first(self) -> tuple[Params, State]:
         """The weights at step 0, of a run that has not ended or whose source is still there."""
         first = self._start.fresh()
         return first.params, first.method_state
-
-    def _check_protocol(self, key: str, source: Source | None) -> None:
-        """Refuses weights that may have been trained on this run's test images."""
-        if source is None:
-            return
-        there, data = source.config.get("data", {}), self.config.data
-        protocol = there.get("protocol", "strict")
-        if there.get("name") == data.name and protocol != data.protocol:
-            raise InputError(
-                f"{key}: {source.name} was trained under the protocol "
-                f"'{protocol}', and this run is under '{data.protocol}': what one trains on, the "
-                f"other tests. Take config.data.protocol={protocol}."
-            )
-
-    def _check_images(self, source: Source | None) -> None:
-        """Refuses weights for images that were normalised in another way, where they say how."""
-        if source is None:
-            return
-        there = source.config.get("views", {})
-        for key in ("mean", "std"):
-            theirs, mine = there.get(key), self.config.views[key]
-            # a file has them as float32
-            if theirs is not None and np.float32(theirs) != np.float32(mine):
-                raise InputError(
-                    f"config.init_from: the weights of {source.name} are for images of {key} "
-                    f"{theirs:.7g}, and config.views.{key} is {mine:.7g}: they would see other "
-                    f"values than they learned from. Take config.views.{key}={theirs:.7g}."
-                )
-
-    def _load_source(self, path: str) -> Source | None:
-        which = config_lib.choose("init_from.which", self.config.init_from.which, ("best", "last"))
-        if not path:
-            return None
-        try:
-            return load_source(
-                path,
-                which=which,
-                read_foreign=foreign.read,
-                allow_pickle=self.config.init_from.allow_pickle,
-            )
-        except InputError as error:
-            if not workdir.read_summary(self.folder):
-                raise
-            self._missing = error  # a finished run can be shown without them
-            return None
-
-    def _find_predictor(self) -> GazePredictor | None:
-        path = parts.gaze_settings(self.config).predictor
-        if not path:
-            return None
-        try:
-            found = find_predictor(path)
-        except InputError as error:
-            if not workdir.read_summary(self.folder):
-                raise
-            self._unpredicted = error  # a finished run can be shown without it
-            return None
-        self._check_protocol("config.data.gaze", found.source)
-        return found
 
     def _make_examples(self, predicted: PredictedGaze | None = None) -> grain.MapDataset:
         """The training stream; without the predicted gaze that it is to have only its checks."""
@@ -415,12 +355,7 @@ class Run:
 
         Its config, its data, the weights it begins with and those that predict its gaze.
         """
-        weights = self.source.identity if self.source else None
-        if self.source is None and self.config.init_from.path:
-            weights = workdir.read_config(self.folder)["weights_fingerprint"]
-        predicts = self._predictor.source.identity if self._predictor else None
-        if self._unpredicted:
-            predicts = workdir.read_config(self.folder).get("gaze_fingerprint")
+        weights, predicts = self._origins.fingerprints(self.folder)
         return self.config.to_dict(), self.records.content_hash, weights, predicts
 
     @property
