@@ -10,7 +10,7 @@ with intervals and paired tests against the reference, curves, and a gallery of 
 The tables, figure and missing runs of the sweep in DIR, and then the runs, if there are any. Here
 the name of one of its variants stands for that variant's first seed.
 
-    python -m gazax.report --reader_study --workdirs=A,B --out=study.html [--seed=0]
+    python -m gazax.report --reader_study --workdirs=A,B --out=study.html
 
 Beside the rating page stands study.key.json, which says what each heat map is: keep it from the
 raters. Their answers, saved as csv, and the key go to
@@ -20,6 +20,7 @@ raters. Their answers, saved as csv, and the key go to
 import dataclasses
 import json
 import pathlib
+import secrets
 
 from absl import flags
 
@@ -36,7 +37,6 @@ NO_IMAGES = flags.DEFINE_boolean(
     "no_images", False, "Leave out every pixel and name of single images, to pass the page on."
 )
 READER_STUDY = flags.DEFINE_boolean("reader_study", False, "Write a blinded rating page instead.")
-SEED = flags.DEFINE_integer("seed", 0, "Of the order in a reader study.", lower_bound=0)
 flags.adopt_module_key_flags(config_lib.command)  # so that --help shows --json
 
 
@@ -127,7 +127,7 @@ def _write_study(out: pathlib.Path, workdirs: list[str]) -> None:
             f"'{key_path}' exists: without it the ratings of its page can never be read. Give "
             "another --out, or move it away."
         )
-    page, key = make_study(load_runs(workdirs), seed=SEED.value)
+    page, key = make_study(load_runs(workdirs), secret=secrets.token_hex(16))
     _write(key_path, json.dumps(key, indent=1) + "\n")
     _write(out, page)
     print(

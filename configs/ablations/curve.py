@@ -8,11 +8,11 @@ axis=contrast: of the phantom's lesions, 1 is the default difficulty. axis=image
 the phantom has; the labels that probes are fitted to and the test split grow with it. axis=steps:
 length of training. contrast: that of the other two axes. Everything else is `components.py`'s.
 
-2026-11-22, two cores of an AMD EPYC, a run on each, other jobs beside them, three seeds; phantom
-numbers, test split, own minus shuffled at contrast 1, 2, 3 and 4: accuracy with 10 % of the labels
-.026, .083, .078, .099; attention CC .060, .068, .076, .089; axis=images, one seed, 400, 800, 1200
-and 2400 images at contrast 3: .025, .104, .063, .165; intervals in the README. axis=steps, one
-seed, 100 and 200 steps: .104, .081; the others are not yet run.
+2026-11-22 and 24, two cores of an AMD EPYC, a run on each, other jobs beside them, three seeds;
+phantom numbers, test split, own minus shuffled, accuracy with 10 % of the labels at contrast 1, 2,
+3 and 4: .026, .083, .078, .099, attention CC .060, .068, .076, .089; axis=images, 400, 800, 1200
+and 2400 images at contrast 3: .034, .070, .098, .121; axis=steps, 100, 200 and 400 steps: .090,
+.092, .087 (800 is not yet run); intervals in the README.
 """
 
 from ml_collections import ConfigDict

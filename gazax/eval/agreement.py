@@ -165,7 +165,7 @@ def _read_key(path: epath.Path) -> tuple[list[str], dict[str, Any], dict[str, An
             raise ValueError("its parts do not fit each other")
         if not all("patient" in case for case in cases.values()):
             raise ValueError("a case has no patient")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(f"'{path}' is no key of a reader study, or damaged ({error}).") from None
     return systems, cases, overlays
 
@@ -176,6 +176,8 @@ def _rows(path: epath.Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise InputError(f"there are no ratings '{path}'.")
     try:
         text = path.read_bytes().decode("utf-8-sig")  # spreadsheets begin with a mark
+    except OSError as error:
+        raise InputError(f"ratings '{path}' cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error}); save it as csv, UTF-8.") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
@@ -184,12 +186,21 @@ def _rows(path: epath.Path) -> Iterator[tuple[str, dict[str, str]]]:
             raise InputError(
                 f"{path} row 1: column '{name}' is missing; needed are {', '.join(COLUMNS)}."
             )
-    for row in reader:
+    for row in _in_full(reader, path):
         where = f"{path} row {reader.line_num}"
         for name in COLUMNS:
             if row[name] is None:
                 raise InputError(f"{where}, column '{name}' is missing: the row is too short.")
         yield where, row
+
+
+def _in_full(reader: csv.DictReader, path: epath.Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise InputError(
+            f"{path}, after row {reader.line_num}: {error}; is a quotation mark left open?"
+        ) from None
 
 
 def _choice(where: str, column: str, text: str, last: int, *, first: int = 1) -> int:

@@ -13,11 +13,11 @@ _KEYS = ("root", "cache", "path", "readers")
 """Last parts of the config's keys that hold paths or names of readers."""
 _IN_TEXT = re.compile(
     r"'[^'\n]*[\\/][^'\n]*'"
-    r"|(?P<key>(?:--out|--json|--workdirs?|\b(?:root|cache|path|source|init_from))=)[^\s,]+"
+    r"|(?P<key>(?:--out|--json|--workdirs?|\b(?:root|cache|path|source|init_from))=|\bpredicted:)[^\s,]+"
     r"|(?<![\w.\\/:<])(?:~[\w.-]*|\.{1,2}|[A-Za-z]:|\w+:/)?[\\/][^\s,]+"
 )
 """A path in a line of text: in quotes, behind a key that holds one, or by its own beginning."""
-_PATH = re.compile(r"^~|^\.{0,2}[/\\]|^[A-Za-z]:[/\\]|://")
+_PATH = re.compile(r"^~|^\.{0,2}[/\\]|^[A-Za-z]:[/\\]|://|^predicted:")
 
 
 def without_names(runs: Sequence[Run]) -> list[Run]:

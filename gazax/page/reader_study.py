@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import secrets
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,17 +15,18 @@ from gazax.typing import InputError
 _TOKEN = 12  # hex digits
 
 
-def make_study(runs: Sequence[Run], *, seed: int) -> tuple[str, dict[str, Any]]:
+def make_study(runs: Sequence[Run], *, secret: str) -> tuple[str, dict[str, Any]]:
     """The rating page and the key that says what its heat maps are.
 
     Each image with gaze that every run set aside is shown with a map of each run (the gaze that it
     predicts, or else its attention) and with the gaze of its readers, all in the same colours on
-    their own scale, in an order drawn anew for each image. The page knows the heat maps by random
-    tokens only.
+    their own scale, in an order drawn anew for each image. The page knows the heat maps by tokens
+    only, and neither those nor the order can be worked out without the secret.
 
     Args:
       runs: of the same test images.
-      seed: of the order of images and heat maps; the tokens are secret, and new at every call.
+      secret: of which tokens, and the order of images and heat maps, are made; in neither of the
+        two that are returned. The same gives the same study.
 
     Returns:
       The page, and the key: ``systems``, name -> 'model' or 'readers'; ``cases``, token ->
@@ -42,14 +42,14 @@ def make_study(runs: Sequence[Run], *, seed: int) -> tuple[str, dict[str, Any]]:
     systems[READERS] = "readers"
     record = runs[0].record
     patients = dict(zip(record.image_id.tolist(), record.patient.tolist(), strict=True))
-    salt = secrets.token_hex(16)  # without it nobody can compute a token from a name
-    rng = np.random.default_rng(seed)
+    # Not a seed that can be guessed: with the order of the command line it would unblind the page.
+    rng = np.random.default_rng(int.from_bytes(hashlib.sha256(secret.encode()).digest()))
     key: dict[str, Any] = {"systems": systems, "cases": {}, "overlays": {}}
     shown = []
     for image_id in rng.permutation(sorted(cases)):
         of_runs = cases[str(image_id)]
         case = of_runs[0]
-        case_token = _token(salt, str(image_id))
+        case_token = _token(secret, str(image_id))
         patient = str(patients.get(str(image_id), image_id))
         key["cases"][case_token] = {"image_id": str(image_id), "patient": patient}
         gaze = next(own.gaze for own in of_runs if own.has_gaze)
@@ -57,7 +57,7 @@ def make_study(runs: Sequence[Run], *, seed: int) -> tuple[str, dict[str, Any]]:
         overlays = []
         for place in rng.permutation(len(systems)):
             system = list(systems)[place]
-            token = _token(salt, str(image_id), system)
+            token = _token(secret, str(image_id), system)
             key["overlays"][token] = {"case": case_token, "system": system}
             address = pictures.heat(heats[place], content=case.content)
             overlays.append({"token": token, "picture": address})
@@ -69,7 +69,7 @@ def make_study(runs: Sequence[Run], *, seed: int) -> tuple[str, dict[str, Any]]:
                 "overlays": overlays,
             }
         )
-    return _page(shown, study=_token(salt)), key
+    return _page(shown, study=_token(secret)), key
 
 
 def _common_cases(runs: Sequence[Run]) -> dict[str, list[Case]]:
@@ -104,8 +104,8 @@ def _common_cases(runs: Sequence[Run]) -> dict[str, list[Case]]:
     return {image_id: [own[image_id] for own in found] for image_id in common}
 
 
-def _token(salt: str, *names: str) -> str:
-    return hashlib.sha256(json.dumps([salt, *names]).encode()).hexdigest()[:_TOKEN]
+def _token(secret: str, *names: str) -> str:
+    return hashlib.sha256(json.dumps([secret, *names]).encode()).hexdigest()[:_TOKEN]
 
 
 def _page(shown: Sequence[dict[str, Any]], *, study: str) -> str:

@@ -1,5 +1,6 @@
 """Ratings become the numbers that they hold, and a wrong row is named."""
 
+import csv
 import json
 
 import numpy as np
@@ -193,6 +194,21 @@ def test_files_that_are_not_there_are_named(tmp_path, key):
         measure([path], path.parent / "nowhere.json", seed=0)
     with pytest.raises(InputError, match="no ratings are given"):
         measure([], key, seed=0)
+
+
+def test_a_folder_is_neither_ratings_nor_key(tmp_path, key):
+    path = answers(tmp_path, "ann", lambda c, p: 3, lambda c: 0)
+    with pytest.raises(InputError, match=r"ratings '.*' cannot be read \(Is a directory\)"):
+        measure([epath.Path(tmp_path)], key, seed=0)
+    with pytest.raises(InputError, match="is no key of a reader study"):
+        measure([path], epath.Path(tmp_path), seed=0)
+
+
+def test_a_quotation_mark_left_open_is_named(tmp_path, key):
+    path = answers(tmp_path, "ann", lambda c, p: 3, lambda c: 0)
+    path.write_text(path.read_text() + '"' + "x" * (csv.field_size_limit() + 1))
+    with pytest.raises(InputError, match=r"after row \d+: .*; is a quotation mark left open"):
+        measure([path], key, seed=0)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"systems": {}, "cases": {}, "overlays": {}}'])

@@ -67,7 +67,7 @@ def report(runs):
 
 @pytest.fixture(scope="module")
 def study(runs):
-    return make_study(runs, seed=0)
+    return make_study(runs, secret="s")
 
 
 @pytest.mark.parametrize(

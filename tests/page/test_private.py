@@ -15,13 +15,21 @@ from tests.page.test_sweep import make_sweep
 from tests.page.workdirs import READERS, make_workdir
 
 IDS = ("ann-1", "site/bob", "dr_cy", "readers of x")
-PATHS = ("/data/secret", "~/stash", "C:\\secret", "gs://secret/x", "runs/secret.safetensors")
+PATHS = (
+    "/data/secret",
+    "~/stash",
+    "C:\\secret",
+    "gs://secret/x",
+    "runs/secret.safetensors",
+    "predicted:runs/stash",
+)
 SETTINGS = {
     "data.root": PATHS[0],
     "data.cache": PATHS[1],
     "data.source.table": "secret/table.csv",
     "data.readers": [IDS[0]],
     "init_from.path": PATHS[4],
+    "data.gaze": PATHS[5],
     "method.teacher": PATHS[2],
     "method.files": ["x", PATHS[3]],
 }
