@@ -18,7 +18,6 @@ from typing import IO, Any
 from etils import epath
 
 from gazax.data.gaze_settings import PREDICTED
-from gazax.eval import record
 from gazax.eval.record import Record
 from gazax.experiment.results import FOLDERS, NUMBERS
 from gazax.experiment.speed import step_seconds
@@ -266,7 +265,7 @@ class Sweep:
         return (
             numbers is not None
             and {*run.suites} <= numbers.get("suites", {}).keys()
-            and (folder / record.FILE).exists()
+            and _is_whole(folder)
         )
 
     def _folder(self, run: PlannedRun) -> epath.Path:
@@ -315,6 +314,15 @@ def describe(failure: dict[str, Any]) -> str:
         return f"{failure['command']} ended with exit code 0 and without its results"
     end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return f"{failure['command']} {end}"
+
+
+def _is_whole(evaluation: epath.Path) -> bool:
+    """Whether its values of every image can be read; those that are damaged are measured again."""
+    try:
+        Record.load(evaluation)
+    except InputError:
+        return False
+    return True
 
 
 def _read(path: epath.Path) -> dict[str, Any] | None:

@@ -262,6 +262,19 @@ def test_what_is_finished_is_not_run_again_and_a_changed_plan_adds(runs, tmp_pat
     assert [call.split()[0] for call in runs.calls[before:]] == ["gazax.evaluate"] * 2
 
 
+def test_values_that_are_damaged_are_measured_again_and_nothing_else(runs, tmp_path):
+    plan, sweep = sweep_of(runs, tmp_path)
+    assert run(sweep, plan) == 0
+    (path, *_) = sorted((tmp_path / "out" / "runs").glob("*/evaluation/examples.npz"))
+    path.write_bytes(path.read_bytes()[:-100])
+    assert list(sweep.missing().values()) == ["not run"]
+    assert sum(map(len, sweep.results().values())) == 3  # the others have their table all the same
+    before = len(runs.calls)
+    assert run(sweep, plan) == 0
+    assert [call.split()[0] for call in runs.calls[before:]] == ["gazax.evaluate"]
+    assert not sweep.missing()
+
+
 def test_only_the_chosen_variants_are_run(runs, tmp_path):
     plan, sweep = sweep_of(runs, tmp_path)
     assert run(sweep, plan, ["shuffled"]) == 0
