@@ -87,7 +87,7 @@ def max_relative(
       Each feature by itself; of the nodes' type. Neighbours equal to the node give 0.
 
     Numerics: the maximum is taken before the difference, which has the same bits. Of
-    neighbours that tie the first has the gradient, as in torch.
+    neighbours that tie the first has the gradient.
 
     Source: Li et al. 2019 (arXiv:1904.03751), MRGCN.
     """

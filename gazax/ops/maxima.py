@@ -2,8 +2,8 @@
 
 JAX gives the gradient of a maximum to what equals it. Where XLA computes the candidates again for
 the backward pass, in another loop that rounds otherwise, none of them may, and the gradient is
-nobody's: seen on a CPU in a U-Net's pooling, where a bias lost .0006 of a step of .05. Here what
-has the gradient is decided among the candidates themselves, by order and not by equality with
+nobody's: seen on a CPU in a U-Net's pooling, where a bias was .0006 off after a step of .05. Here
+what has the gradient is decided among the candidates themselves, by order and not by equality with
 something that was computed elsewhere.
 """
 
