@@ -115,6 +115,7 @@ def gazat(config: ConfigDict) -> None:
     config.method.temperature = 0.1  # ours
     config.method.alpha = 10.0  # ours: at 1 the attention's gradient is 1/40 of the contrast's
     config.method.beta = 0.5  # ours
+    config.method.look_first = 0.0  # ours: share of the run in which the contrasts' weights rise
     config.method.attention = "rows"  # rows | rollout | energy | grad_cam | module
     config.method.grad_cam_weights = "constant"  # ours: first order; differentiated: second
     config.method.module_dim = 64  # ours: hidden channels of the attention module

@@ -114,6 +114,7 @@ RANGES: dict[str, Range] = {
     "method.dropout": BELOW_1,
     "method.hidden_dim": AT_LEAST_1,
     "method.projector_dim": AT_LEAST_0,
+    "method.look_first": SHARE,
     "method.alpha": AT_LEAST_0,
     "method.beta": AT_LEAST_0,
     "method.temperature": POSITIVE,

@@ -72,6 +72,7 @@ def _of_gazat(settings: dict[str, Any], config: ConfigDict) -> dict[str, Any]:
         "attention_module": (
             AttentionModule(hidden_dim=hidden) if settings["attention"] == "module" else None
         ),
+        "total_steps": config.train.steps,
     }
 
 

@@ -1,6 +1,6 @@
 """GazAT: gaze makes the views, guides the attention and picks the regions to contrast.
 
-L = L_contrast + alpha * L_attention + beta * L_regional                       (proposal §2.3.4)
+L = w L_contrast + alpha * L_attention + w beta * L_regional       (proposal §2.3.4, where w is 1)
 """
 
 import dataclasses
@@ -64,6 +64,10 @@ class GazAT:
       temperature: of L_contrast (InfoNCE over both views).
       alpha, beta: weights of L_attention and L_regional; a term of weight 0 is not computed
         and is logged as 0.
+      look_first: curriculum, ours: share of the run over which w rises from 0 to 1 in a straight
+        line, so that attention is aligned before what it pools is contrasted; 0: w is 1. In [0, 1].
+        Outside training w is 1.
+      total_steps: of the run; only asked with look_first.
       attention: where the model looks, one of `gazax.methods.attention.SOURCES`; Grad-CAM is of
         the similarity of an image's two views.
       grad_cam_weights: 'constant' or 'differentiated' (`grad_cam_maps`).
@@ -101,6 +105,8 @@ class GazAT:
     top_fraction: float = 0.25
     positives: str = "view"
     gaze_similarity: float = 0.7
+    look_first: float = 0.0
+    total_steps: int = 0
     freeze: tuple[str, ...] = ()
     axis_name: str | None = None
 
@@ -161,9 +167,9 @@ class GazAT:
             self._regional(seen.feature_map, views, gaze, batch) if self.beta else jnp.zeros(())
         )
         total = (
-            terms["loss/contrast"]
+            self._weigh(terms["loss/contrast"], step, train=train)
             + self.alpha * terms["loss/attention"]
-            + self.beta * terms["loss/regional"]
+            + self.beta * self._weigh(terms["loss/regional"], step, train=train)
         )
         share = views.valid.astype(jnp.float32)
         terms["gaze_share"] = masked_mean(share, None, axis_name=self.axis_name)
@@ -253,6 +259,13 @@ class GazAT:
             features = pool(out, maps, self.pooling)
         z, state = project(features, state)
         return Seen(maps, features, out["feature_map"], z), state
+
+    def _weigh(self, contrast: Scalar, step: StepCount, *, train: bool) -> Scalar:
+        """Times w."""
+        if not (train and self.look_first):
+            return contrast
+        rise = self.look_first * self.total_steps
+        return contrast * jnp.minimum(jnp.asarray(step, jnp.float32) / rise, 1.0)
 
     def _attention_term(self, attention: Maps, views: Views) -> Scalar:
         aligned = attention_alignment(

@@ -32,9 +32,9 @@ def make(**changes) -> GazAT:
     return build("gazat", **{**settings, **changes})
 
 
-def loss_of(method, params, batch, rng):
+def loss_of(method, params, batch, rng, *, step=0, train=True):
     loss = jax.jit(
-        lambda params, batch: method.loss(params, {}, batch, rng, step=jnp.int32(0), train=True)
+        lambda params, batch: method.loss(params, {}, batch, rng, step=jnp.int32(step), train=train)
     )
     return loss(params, batch)
 
@@ -52,6 +52,24 @@ def test_total_is_the_weighted_sum_of_its_terms(rng):
     expected = terms["loss/contrast"] + 2 * terms["loss/attention"] + terms["loss/regional"] / 4
     np.testing.assert_allclose(total, expected, rtol=1e-6)
     assert all(float(terms[name]) > 0 for name in terms)
+
+
+@pytest.mark.parametrize(("step", "weight"), [(0, 0.0), (3, 0.6), (5, 1.0), (9, 1.0)])
+def test_looking_first_lets_the_contrasts_weights_rise(rng, step, weight):
+    method, batch = make(look_first=0.5, total_steps=10), tiny_batch()
+    params, _ = method.init(rng, batch)
+    total, (_, terms) = loss_of(method, params, batch, rng, step=step)
+    contrasts = terms["loss/contrast"] + 0.5 * terms["loss/regional"]
+    np.testing.assert_allclose(total, weight * contrasts + terms["loss/attention"], rtol=1e-6)
+
+
+def test_looking_first_changes_no_loss_outside_training(rng):
+    batch = tiny_batch()
+    params, _ = make().init(rng, batch)
+    later = make(look_first=0.5, total_steps=10)
+    plain, _ = loss_of(make(), params, batch, rng, train=False)
+    total, _ = loss_of(later, params, batch, rng, train=False)
+    assert float(total) == float(plain)
 
 
 def test_without_gaze_attention_and_regional_are_exactly_zero(rng):
