@@ -128,11 +128,12 @@ def score_all(
 
 
 class OtherFixations:
-    """Where people looked in other images of a split.
+    """Where people looked in images of other patients of a split.
 
-    For each image, `NUM_OTHER_IMAGES` others that have gaze (all, if there are fewer) are drawn by
-    the seed and the image's index. Their fixations are scaled from the content rectangle of their
-    image to that of this one.
+    For each image, `NUM_OTHER_IMAGES` of those that have gaze (all, if there are fewer) are drawn
+    by the seed and the image's index. An image of the same patient is none of them: people look at
+    it alike, and its fixations would be hits among the negatives. The fixations are scaled from
+    the content rectangle of their image to that of this one.
 
     Args:
       split: read once, without rendering; what is kept are its fixations.
@@ -142,6 +143,7 @@ class OtherFixations:
 
     def __init__(self, split: Split, *, mesh: Mesh, seed: int) -> None:
         self._seed = seed
+        self._patient = dict(zip(split.index.tolist(), split.patient, strict=True))
         self._content: dict[int, np.ndarray] = {}
         self._relative: dict[int, np.ndarray] = {}
         for batch, _ in walk(split.batches(), mesh=mesh):
@@ -155,7 +157,8 @@ class OtherFixations:
 
     def of(self, index: int) -> np.ndarray:
         """[f, 2] px of the image at this place of the data set."""
-        others = self._looked[self._looked != index]
+        mine = self._patient[index]
+        others = np.array([i for i in self._looked.tolist() if self._patient[i] != mine], np.int64)
         drawn = np.random.default_rng([self._seed, index]).permutation(others)[:NUM_OTHER_IMAGES]
         relative = np.concatenate([np.zeros((0, 2)), *(self._relative[one] for one in drawn)])
         content = self._content[index]

@@ -139,10 +139,10 @@ def test_other_fixations_are_those_of_ten_other_images_scaled_to_the_content(mes
     xy[np.arange(24), 0, 0] = np.arange(24) + 0.5  # the image tells itself by its first fixation
     whole = {"fixations": {**batch["fixations"], "xy": xy}, "content": content}
 
-    def load():
+    def load(patients=24):
         return load_split(
             lambda: batches(24, has_gaze=np.ones(24, bool), **whole),
-            patient_ids=np.arange(24).astype(str),
+            patient_ids=(np.arange(24) % patients).astype(str),
             mesh=mesh,
         )
 
@@ -159,6 +159,12 @@ def test_other_fixations_are_those_of_ten_other_images_scaled_to_the_content(mes
     narrow = others.of(3)
     assert (narrow[1::8] == 16).all()
     np.testing.assert_allclose((narrow[::8, 0] - 8) * 2 % 1, 0.5)
+    # Of two patients with twelve images each, only the other one's.
+    of_two = OtherFixations(load(patients=2), mesh=mesh, seed=0).of(5)[::8, 0]
+    assert len(of_two) == 10
+    assert set(of_two % 2) == {0.5}
+    # Of one patient there is no other's.
+    assert OtherFixations(load(patients=1), mesh=mesh, seed=0).of(5).shape == (0, 2)
 
 
 def test_every_row_and_metric_is_that_of_its_map(part, split, whole, mean_map, mesh):
