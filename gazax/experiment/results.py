@@ -39,7 +39,7 @@ def title(summary: Mapping[str, Any]) -> str:
     before = caveats(phantom=summary["phantom_numbers"], protocol=summary["protocol"])
     return (
         f"{before}{summary['split']} split: {summary['images']} images of {summary['patients']} "
-        f"patients, step {summary['step']}, 95 % intervals over patients"
+        f"patients, step {summary['step']}, 95 % intervals over patients and few-shot draws"
     )
 
 

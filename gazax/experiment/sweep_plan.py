@@ -10,6 +10,7 @@ for all that begin with it (see `configs/cooperative/tables.py`). Likewise the g
 import dataclasses
 import hashlib
 import json
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -155,6 +156,8 @@ def make_plan(config: ConfigDict) -> Plan:
     seeds = _items("seeds", settings, int)
     if wrong := [seed for seed in seeds if seeds.count(seed) > 1]:
         raise InputError(f"config.seeds has {wrong[0]} twice.")
+    if min(seeds) < 0:
+        raise InputError(f"config.seeds has {min(seeds)}; a seed is 0 or more.")
     suites, metrics = (_items(key, settings, str) for key in ("suites", "metrics"))
     for metric in metrics:
         check_metric("config.metrics", metric)
@@ -206,6 +209,7 @@ def _read_variants(found: ConfigDict, default: str, suites: tuple[str, ...]) -> 
         _check_keys(where, settings, [field.name for field in dataclasses.fields(Variant)][1:])
         if not isinstance(settings.get("config"), str):
             raise InputError(f"{where}.config is {settings.get('config')!r}; write FILE:arguments.")
+        _check_kinds(where, settings)
         overrides = texts(f"{where}.overrides", settings.get("overrides", ()))
         given = settings.get("suites", None)
         own = suites if given is None else texts(f"{where}.suites", given)
@@ -234,6 +238,16 @@ def _read_variants(found: ConfigDict, default: str, suites: tuple[str, ...]) -> 
     if not evaluated:
         raise InputError("no variant of config.variants has suites: nothing would be compared.")
     return tuple(variants)
+
+
+def _check_kinds(where: str, settings: ConfigDict) -> None:
+    """Of what is neither a config nor several texts."""
+    for key in ("reference", "line"):
+        if not isinstance(settings.get(key, ""), str):
+            raise InputError(f"{where}.{key} is {settings[key]!r}; write a text.")
+    x = settings.get("x", None)
+    if isinstance(x, bool) or not isinstance(x, int | float | None) or not math.isfinite(x or 0):
+        raise InputError(f"{where}.x is {x!r}; write a finite number.")
 
 
 def _plan_runs(variants: Sequence[Variant], seeds: Sequence[int]) -> tuple[PlannedRun, ...]:

@@ -140,7 +140,8 @@ def _summary(runs: Sequence[Run], reference: str, groups: Sequence[int]) -> str:
     text = (
         f"{'The run' if len(runs) == 1 else f'{len(runs)} runs'} on the test split"
         f"{'' if same else f' (of {reference})'}: {found['images']} images of "
-        f"{found['patients']} patients{apart}. Brackets hold 95 % intervals over patients."
+        f"{found['patients']} patients{apart}. Brackets hold 95 % intervals over patients, "
+        "and over draws where a probe has few labels."
     )
     if len(runs) > 1:
         text += f" Every run is compared with {reference}, image by image."

@@ -13,7 +13,9 @@ SUMMARY = {
     "patients": 7,
     "step": 30,
 }
-PLAIN = "test split: 9 images of 7 patients, step 30, 95 % intervals over patients"
+PLAIN = (
+    "test split: 9 images of 7 patients, step 30, 95 % intervals over patients and few-shot draws"
+)
 PAPER = "protocol 'paper': images drawn at random, chosen on the test images themselves; "
 PHANTOM = "phantom numbers (simulated images and gaze), "
 

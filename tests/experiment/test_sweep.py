@@ -142,6 +142,14 @@ def test_tables_and_contrasts_are_read():
             "variant 'a': it begins with the run of the variant 'b' .*; before it come none",
         ),
         ({}, {}, "config.variants is empty"),
+        ({"a": dict(config=SPEC, reference=1)}, {}, "variants.a.reference is 1; write a text"),
+        ({"a": dict(config=SPEC, x="far")}, {}, "variants.a.x is 'far'; write a finite number"),
+        (
+            {"a": dict(config=SPEC, x=float("nan"))},
+            {},
+            "a.x is nan; write a finite number",
+        ),
+        (TWO, {"seeds": (0, -1)}, "config.seeds has -1; a seed is 0 or more"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_run(variants, settings, message):
