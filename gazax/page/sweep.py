@@ -151,7 +151,7 @@ def _legend(sweep: SweepTable, references: Sequence[str]) -> str:
     if references:
         whom = references[0] if len(references) == 1 else "the variant named at the left"
         text += (
-            f" Its second line: the difference from {whom}, paired by seed, draw and image, its "
+            f" Below: the difference from {whom}, paired by seed, draw and image, its "
             "95 % interval, and its two-sided p value after Holm's correction for all differences "
             "of the table; ▲ better and ▼ worse at p\N{NO-BREAK SPACE}<\N{NO-BREAK SPACE}.05."
         )

@@ -275,8 +275,9 @@ def cell(
     if interval is None:
         return f'<span class="none">{html.DASH}</span>'
     estimate, low, high = interval
-    spread = "" if math.isnan(sd) else f" sd {number(sd)}"
-    text = f'<b>{number(estimate)}</b> <span class="interval">{_range(low, high)}{spread}</span>'
+    text = f'<b>{number(estimate)}</b> <span class="interval">{_range(low, high)}</span>'
+    if not math.isnan(sd):
+        text += f' <span class="interval">sd {number(sd)}</span>'
     if found is None:
         return text
     kind, mark = "", ""
@@ -285,9 +286,10 @@ def cell(
         kind, mark = ("better", "▲ ") if better else ("worse", "▼ ")
     sign = "+" if found.difference > 0 else ""
     return (
-        f'{text}<span class="difference {kind}">{mark}{sign}{number(found.difference)} '
+        f'{text}<span class="difference {kind}">'
+        f'<span class="whole">{mark}{sign}{number(found.difference)}</span> '
         f'<span class="interval">{_range(found.difference_low, found.difference_high)}</span> '
-        f"{escape(p_value(found.p_holm))}</span>"
+        f'<span class="whole">{escape(p_value(found.p_holm))}</span></span>'
     )
 
 

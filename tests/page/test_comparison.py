@@ -125,7 +125,7 @@ def test_less_is_better_where_it_is(compared, runs):
     row = compared[0]["alignment", "weak", "attention/kl"]
     assert row.difference > 0
     found = section(report_page(runs, "strong", *compared, images=False), "numbers")
-    cells = re.findall(r'class="difference (\w*)">(.) \+', found)
+    cells = re.findall(r'class="difference (\w*)"><span class="whole">(.) \+', found)
     assert ("worse", "▼") in cells
 
 

@@ -97,7 +97,7 @@ def test_more_false_positives_are_worse(tmp_path):
     for metric, sign in {"false_positive_rate": 1, "dice": -1}.items():
         assert compared["downstream", "bad", f"segmentation/{metric}/normal"].difference * sign > 0
     table = suite_tables("downstream", runs, "good", compared)[1]
-    marks = re.findall(r'class="difference (\w*)">(.) ', table)
+    marks = re.findall(r'class="difference (\w*)"><span class="whole">(.) ', table)
     # Bad is worse in Dice, IoU and false positives of two labels, and in two means per image.
     assert marks == [("worse", "▼")] * 8
 
