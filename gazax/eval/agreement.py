@@ -14,7 +14,12 @@ from jaxtyping import Float
 from gazax.eval.record import Part
 from gazax.eval.report import Numbers, block
 from gazax.metrics.agreement import fleiss_kappa
-from gazax.metrics.statistics import bootstrap_difference, bootstrap_interval, bootstrap_statistic
+from gazax.metrics.statistics import (
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_statistic,
+    of_rows,
+)
 from gazax.typing import InputError
 
 READERS = "readers"
@@ -241,7 +246,7 @@ def _kappas(answers: Answers, *, seed: int) -> Numbers:
     }
     everything = np.arange(len(answers.patient))
     return {
-        name: bootstrap_statistic(kappa, answers.patient, seed=seed)
+        name: bootstrap_statistic(of_rows(kappa), answers.patient, seed=seed)
         for name, kappa in kappas.items()
         if not np.isnan(kappa(everything))
     }

@@ -9,14 +9,13 @@ import numpy as np
 from jax.sharding import Mesh
 
 from gazax.eval import classification
-from gazax.eval.classification import Statistic
 from gazax.eval.encode import Encoder, OfBatch, Split, walk
 from gazax.eval.record import Part
 from gazax.eval.report import Numbers, TestReport, block
 from gazax.eval.saliency_prediction import PICTURE, make_saliency
 from gazax.methods.base import Classifies, Method, Params, PredictsSaliency, State
 from gazax.metrics.classification import ResampledRocAuc, accuracy, roc_auc
-from gazax.metrics.statistics import bootstrap_statistic
+from gazax.metrics.statistics import bootstrap_statistic, paired_difference
 from gazax.train.sharding import replicated
 from gazax.typing import Batch, InputError
 
@@ -120,7 +119,7 @@ class ClassificationEvaluation:
             for row, (of_split, of_validation) in scores.items()
         }
         statistics["classifier-prior"] = {
-            name: functools.partial(_difference, one, statistics["prior"][name])
+            name: paired_difference(one, statistics["prior"][name])
             for name, one in statistics["classifier"].items()
         }
         areas = ResampledRocAuc(scores["classifier"][0], label)
@@ -275,7 +274,3 @@ def make_pictures(
     if isinstance(method, PredictsSaliency):
         makers[PICTURE] = make_saliency(method, mesh=mesh)
     return lambda params, state: {name: make(params, state) for name, make in makers.items()}
-
-
-def _difference(one: Statistic, other: Statistic, rows: np.ndarray) -> float:
-    return one(rows) - other(rows)

@@ -7,7 +7,7 @@ over patients, of values averaged over seeds and draws: it says nothing of anoth
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Sequence, Sized
 
 import numpy as np
 from scipy.special import stdtr, stdtrit
@@ -16,6 +16,7 @@ from gazax.eval.record import Record
 from gazax.metrics.classification import ResampledRocAuc
 from gazax.metrics.curves import ResampledAveragePrecision
 from gazax.metrics.hierarchical import Estimate, hierarchical_interval, hierarchical_statistic
+from gazax.metrics.statistics import Resamples, paired_difference
 
 STATISTICS = {"auc": ResampledRocAuc, "ap": ResampledAveragePrecision}
 """Columns ``<key>_macro``, ``<key>_micro`` and ``<key>/LABEL`` are made of scores and labels; the
@@ -70,15 +71,11 @@ class Mean:
         return hierarchical_interval(self.values, patients, num_samples=num_samples, seed=SEED)
 
 
-OfRows = Callable[[np.ndarray], float]
-"""From rows, some of them repeated, to a number."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Statistic:
     """A statistic of scores and labels."""
 
-    of: tuple[tuple[OfRows, ...], ...]
+    of: tuple[tuple[Resamples, ...], ...]
     """[seeds][draws]"""
     num_images: int
 
@@ -89,8 +86,8 @@ class Statistic:
 
     def per_seed(self) -> np.ndarray:
         """[seeds]"""
-        rows = np.arange(self.num_images)
-        return np.array([np.mean([one(rows) for one in draws]) for draws in self.of])
+        once = np.ones((1, self.num_images), np.int64)
+        return np.array([np.mean([one(once)[0] for one in draws]) for draws in self.of])
 
     def sd_images(self) -> float:
         """NaN: no image has a value of its own."""
@@ -104,7 +101,7 @@ class Statistic:
         """Over seeds, draws and patients; see `_num_samples`."""
         num_samples = _num_samples(500, num_differences)
         return hierarchical_statistic(
-            lambda s, d, rows: self.of[s][d](rows),
+            lambda s, d, times: self.of[s][d](times),
             (len(self.of), len(self.of[0])),
             patients,
             num_samples=num_samples,
@@ -173,12 +170,8 @@ def minus(first: Measured, second: Measured) -> Measured:
     if isinstance(first, Mean) and isinstance(second, Mean):
         return Mean(first.values - second.values)
     if isinstance(first, Statistic) and isinstance(second, Statistic):
-
-        def difference(one: OfRows, other: OfRows) -> OfRows:
-            return lambda rows: one(rows) - other(rows)
-
         pairs = zip(first.of, second.of, strict=True)
-        of = tuple(tuple(map(difference, *pair)) for pair in pairs)
+        of = tuple(tuple(map(paired_difference, *pair)) for pair in pairs)
         return Statistic(of, first.num_images)
     raise IncomparableError("one has a value an image, the other scores")
 
@@ -219,7 +212,7 @@ def _check_draws(seeds: Sequence[Sized]) -> None:
         )
 
 
-def _statistics(record: Record, row: str, column: str) -> tuple[OfRows, ...]:
+def _statistics(record: Record, row: str, column: str) -> tuple[Resamples, ...]:
     """One a draw; none where the column is not of `STATISTICS`, or of a label without a column."""
     name, _, label = column.partition("/")
     kind, _, average = name.partition("_")

@@ -13,7 +13,7 @@ from gazax.eval.saliency import METRICS, baseline_maps, score
 from gazax.eval.values import Values
 from gazax.methods.base import Method, Params, State
 from gazax.metrics.classification import ResampledRocAuc
-from gazax.metrics.statistics import bootstrap_statistic
+from gazax.metrics.statistics import bootstrap_statistic, paired_difference
 
 BASELINES = ("mean_map", "centre")
 
@@ -155,15 +155,11 @@ class PretrainingEvaluation:
 
         areas = {name: ResampledRocAuc(of_row, test.label) for name, of_row in scores.items()}
 
-        def macro(name: str, rows: np.ndarray) -> float:
-            return areas[name].macro(rows)
-
+        trained, first = areas["probe"].macro, areas["probe_step_0"].macro
         statistics = {
-            "probe/auc_macro": lambda rows: macro("probe", rows),
-            "probe_step_0/auc_macro": lambda rows: macro("probe_step_0", rows),
-            "probe-probe_step_0/auc_macro": lambda rows: (
-                macro("probe", rows) - macro("probe_step_0", rows)
-            ),
+            "probe/auc_macro": trained,
+            "probe_step_0/auc_macro": first,
+            "probe-probe_step_0/auc_macro": paired_difference(trained, first),
         }
         numbers = {
             name: bootstrap_statistic(statistic, test.patient, seed=self._seed)

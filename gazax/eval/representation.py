@@ -14,7 +14,7 @@ from gazax.eval.probe import choose_probe
 from gazax.eval.record import Part
 from gazax.eval.report import Numbers
 from gazax.metrics.hierarchical import hierarchical_statistic
-from gazax.metrics.statistics import Interval
+from gazax.metrics.statistics import Interval, Resamples, paired_difference
 from gazax.typing import InputError
 
 WAYS = {"probe": "linear probe", "knn": "nearest neighbours"}
@@ -166,7 +166,7 @@ def _difference(
 ) -> dict[str, Interval]:
     """Column -> the paired difference: of the same draws and, in each sample, patients."""
 
-    def of_draws(scores: Scores) -> list[dict[str, classification.Statistic]]:
+    def of_draws(scores: Scores) -> list[dict[str, Resamples]]:
         return [
             classification.statistics(
                 test,
@@ -181,9 +181,9 @@ def _difference(
     ours, theirs = of_draws(trained), of_draws(first)
     return {
         column: hierarchical_statistic(
-            lambda _, draw, rows, column=column: (
-                ours[draw][column](rows) - theirs[draw][column](rows)
-            ),
+            lambda _, draw, times, column=column: paired_difference(
+                ours[draw][column], theirs[draw][column]
+            )(times),
             (1, len(ours)),
             features.test.patient,
             num_samples=num_samples,

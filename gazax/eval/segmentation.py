@@ -17,11 +17,14 @@ from gazax.eval.record import Part
 from gazax.eval.report import Numbers, TestReport, block
 from gazax.methods.base import Params, State
 from gazax.methods.segmentation import Segmentation
+from gazax.metrics.classification import means_of_defined
 from gazax.metrics.segmentation import dice, iou
 from gazax.metrics.statistics import (
+    Resamples,
     bootstrap_difference,
     bootstrap_interval,
     bootstrap_statistic,
+    paired_difference,
 )
 from gazax.train.sharding import replicated
 from gazax.typing import InputError
@@ -126,21 +129,19 @@ class SegmentationEvaluation:
         model = {"segmentation": functools.partial(self._predict, *weights)}
         mean_mask = self._mean_masks >= self._mean_mask_thresholds()[None, None, :]
         scores = self._score(split, model, {"mean_mask": mean_mask})
-        of_model, of_baseline = scores["segmentation"], scores["mean_mask"]
+        of_model = scores["segmentation"]
         numbers: Numbers = {}
         values: dict[str, np.ndarray] = {}
 
-        def difference(rows: np.ndarray, metric: str) -> float:
-            return macro(of_model[metric][rows]) - macro(of_baseline[metric][rows])
-
         for metric in of_model:
-            for row, found in scores.items():
-                numbers[f"{row}/{metric}"] = bootstrap_statistic(
-                    lambda rows, one=found[metric]: macro(one[rows]), split.patient, seed=self._seed
-                )
-            numbers[f"segmentation-mean_mask/{metric}"] = bootstrap_statistic(
-                functools.partial(difference, metric=metric), split.patient, seed=self._seed
+            statistics = {row: _resampled_macro(found[metric]) for row, found in scores.items()}
+            statistics["segmentation-mean_mask"] = paired_difference(
+                statistics["segmentation"], statistics["mean_mask"]
             )
+            for row, statistic in statistics.items():
+                numbers[f"{row}/{metric}"] = bootstrap_statistic(
+                    statistic, split.patient, seed=self._seed
+                )
             for row, found in scores.items():
                 for name, column in zip(self._label_names, found[metric].T, strict=True):
                     values[f"{row}/{metric}/{name}"] = column
@@ -283,10 +284,20 @@ ROWS = {
 
 def macro(values: np.ndarray) -> float:
     """Mean over labels of the mean over images of [n, k]; NaN entries and labels are left out."""
+    return float(_resampled_macro(values)(np.ones((1, len(values)), np.int64))[0])
+
+
+def _resampled_macro(values: np.ndarray) -> Resamples:
+    """`macro` of drawn images."""
     known = ~np.isnan(values)
-    counts = known.sum(axis=0)
-    sums = np.where(known, values, 0.0).sum(axis=0)
-    return float((sums[counts > 0] / counts[counts > 0]).mean()) if counts.any() else np.nan
+    defined = np.where(known, values, 0.0)
+
+    def of(times: np.ndarray) -> np.ndarray:
+        counts, sums = times @ known, times @ defined
+        means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
+        return means_of_defined(means)
+
+    return of
 
 
 def _mean_over_labels(values: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Whether probabilities are what they say. Labels are 1 present, 0 absent, NaN unknown."""
 
 import numpy as np
-from jaxtyping import Real
+from jaxtyping import Float, Int, Real
 
 from gazax.metrics.classification import check_scores, known_rows
 from gazax.typing import InputError
@@ -43,6 +43,31 @@ def expected_calibration_error(
     binning"; of the most probable class: Guo et al. 2017, arXiv:1706.04599, §2.
     """
     probabilities, labels = check_scores(probabilities, labels)
+    gaps, counts = calibration_gaps(probabilities, labels, num_bins=num_bins, exclusive=exclusive)
+    known = counts.sum()
+    return float(np.abs(gaps.sum(axis=0)).sum() / known) if known else np.nan
+
+
+def calibration_gaps(
+    probabilities: Real[np.ndarray, "n k"],
+    labels: Real[np.ndarray, "n k"],
+    *,
+    num_bins: int = 15,
+    exclusive: bool,
+) -> tuple[Float[np.ndarray, "n bins"], Int[np.ndarray, "n"]]:
+    """What `expected_calibration_error` adds up, row by row, for rows that are drawn again.
+
+    Args:
+      probabilities, labels, num_bins, exclusive: as there.
+
+    Returns:
+      The sum of probability - label over a row's entries in each bin, and how many entries the row
+      has: the error of rows drawn t times each is sum over bins |t gaps| / (t counts).
+
+    Raises:
+      InputError: as there.
+    """
+    probabilities, labels = check_scores(probabilities, labels)
     if num_bins < 1:
         raise InputError(f"num_bins is {num_bins}; give 1 or more")
     bad = np.argwhere((probabilities < 0) | (probabilities > 1 + 1e-6))  # float32 rounds above 1
@@ -54,19 +79,19 @@ def expected_calibration_error(
         )
     if exclusive:
         known = known_rows(labels)
-        probabilities, labels = probabilities[known], labels[known]
-        wrong = np.flatnonzero(np.abs(probabilities.sum(axis=1) - 1) > _ROUNDING)
+        wrong = np.flatnonzero(known & (np.abs(probabilities.sum(axis=1) - 1) > _ROUNDING))
         if wrong.size:
             raise InputError(
-                f"the probabilities of known row {wrong[0]} sum to "
+                f"the probabilities of known row {np.count_nonzero(known[: wrong[0]])} sum to "
                 f"{probabilities[wrong[0]].sum():g}; those of exclusive classes sum to 1"
             )
-        rows, called = np.arange(len(labels)), probabilities.argmax(axis=1)
-        said, true = probabilities[rows, called], labels[rows, called]
+        rows = np.flatnonzero(known)
+        columns = probabilities[rows].argmax(axis=1)
     else:
-        known = ~np.isnan(labels)
-        said, true = probabilities[known], labels[known]
-    if not said.size:
-        return np.nan
-    place = np.digitize(said, np.linspace(0, 1, num_bins + 1)[1:-1], right=True)
-    return float(np.abs(np.bincount(place, weights=said - true)).sum() / said.size)
+        rows, columns = np.nonzero(~np.isnan(labels))
+    said, true = probabilities[rows, columns], labels[rows, columns]
+    bins = np.digitize(said, np.linspace(0, 1, num_bins + 1)[1:-1], right=True)
+    place, size = rows * num_bins + bins, len(labels) * num_bins
+    gaps = np.bincount(place, weights=said - true, minlength=size)
+    gaps = gaps.astype(np.float64)  # numpy counts nothing in integers
+    return gaps.reshape(len(labels), num_bins), np.bincount(rows, minlength=len(labels))

@@ -111,19 +111,18 @@ def average_precision(
     """
     scores, labels = check_scores(scores, labels)
     resampled = ResampledAveragePrecision(scores, labels)
-    rows = np.arange(len(scores))
+    once = np.ones((1, len(scores)), np.int64)
     return AveragePrecision(
-        per_class=np.array([resampled.of_class(k, rows) for k in range(scores.shape[1])]),
-        macro=resampled.macro(rows),
-        micro=resampled.micro(rows),
+        per_class=np.array([resampled.of_class(k, once)[0] for k in range(scores.shape[1])]),
+        macro=float(resampled.macro(once)[0]),
+        micro=float(resampled.micro(once)[0]),
     )
 
 
 class ResampledAveragePrecision(Resampled):
     """`average_precision` of drawn rows.
 
-    The scores are sorted once: a draw of 250 rows of 3 classes takes .06 ms, a fourth of what
-    `average_precision` takes; of 25,000 rows of 14 classes 4 ms, a twentieth.
+    The scores are sorted once, so that a draw costs the counting of its rows.
 
     Args:
       scores, labels: of all rows, as `average_precision` takes them.
@@ -148,16 +147,20 @@ class _Descending:
         self._present = (labels[order] == 1).astype(np.int64)
         self._ends = np.flatnonzero(np.append(scores[1:] != scores[:-1], True)[: scores.size])
 
-    def __call__(self, times: np.ndarray) -> float:
-        """Average precision, where row r is there times[r] times."""
-        times = times[self._rows]
-        found = np.cumsum(times * self._present)[self._ends]
-        called = np.cumsum(times)[self._ends]
-        if not found.size or found[-1] in (0, called[-1]):
-            return np.nan
-        more = np.diff(found, prepend=0)
+    def __call__(self, times: np.ndarray) -> np.ndarray:
+        """Average precisions, where row r is there times[i, r] times."""
+        nothing = np.full(len(times), np.nan)
+        if not self._ends.size:
+            return nothing
+        times = times[:, self._rows]
+        found = np.cumsum(times * self._present, axis=1)[:, self._ends]
+        called = np.cumsum(times, axis=1)[:, self._ends]
+        present = found[:, -1]
+        more = np.diff(found, axis=1, prepend=0)
         # Above the highest score that was drawn nothing is called, and nothing more is found.
-        return float((more * found / np.maximum(called, 1)).sum() / found[-1])
+        total = (more * found / np.maximum(called, 1)).sum(axis=1)
+        varied = (present > 0) & (present < called[:, -1])
+        return np.divide(total, present, out=nothing, where=varied)
 
 
 def specificity_thresholds(

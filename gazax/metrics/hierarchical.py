@@ -26,9 +26,9 @@ from jaxtyping import Float, Int, Real, Shaped
 
 from gazax.metrics.statistics import (
     Interval,
-    RowsOfGroups,
     check_bootstrap,
     draw_groups,
+    draw_times,
     percentiles,
 )
 from gazax.typing import InputError
@@ -115,7 +115,7 @@ def hierarchical_interval(
 
 
 def hierarchical_statistic(
-    statistic: Callable[[int, int, Int[np.ndarray, "rows"]], float],
+    statistic: Callable[[int, int, Int[np.ndarray, "some n"]], Float[np.ndarray, "some"]],
     shape: tuple[int, int],
     groups: Shaped[np.ndarray, "n"],
     *,
@@ -126,27 +126,26 @@ def hierarchical_statistic(
     """Mean over seeds and draws of a statistic of whole arrays, such as an AUC, with an interval.
 
         macro = [[ResampledRocAuc(scores[s, d], labels).macro for d in range(5)] for s in range(3)]
-        hierarchical_statistic(lambda s, d, rows: macro[s][d](rows), (3, 5), patients, seed=0)
+        hierarchical_statistic(lambda s, d, times: macro[s][d](times), (3, 5), patients, seed=0)
 
     A paired difference is a statistic too: that of one method minus that of the other, of the same
-    seed, draw and rows.
+    seed, draw and samples.
 
     Args:
-      statistic: from the number of a seed, that of a draw, and row numbers, some of them repeated,
-        to a number; NaN (an AUC of one class only) is left out of the mean.
+      statistic: from the number of a seed, that of a draw, and how often each row is in each of
+        some samples, to a number for each of them (`gazax.metrics.statistics.Resamples`); NaN (an
+        AUC of one class only) is left out of the mean.
       shape: how many seeds there are, and how many draws of each.
       groups, num_samples, seed, confidence: as in `hierarchical_interval`.
 
     Returns:
       As `hierarchical_interval`; the estimate is the mean over seeds and draws of the statistic of
-      all rows, in order. Samples without a value are left out. No rows: all four are NaN, and
-      nothing is called.
+      all rows. Samples without a value are left out. No rows: all four are NaN, and nothing is
+      called.
 
     Raises:
       InputError: there is no seed or no draw, or confidence or num_samples is out of range.
 
-    Numerics: calls the statistic at most (num_samples + 1) times the number of seeds and draws,
-    once where a draw of a seed is drawn more than once.
     Source: see the module.
     """
     groups = np.asarray(groups)
@@ -156,23 +155,25 @@ def hierarchical_statistic(
     if not groups.size:
         return Estimate(np.nan, np.nan, np.nan, np.nan)
 
-    def mean(times: np.ndarray, rows: np.ndarray) -> float:
-        cells = np.argwhere(times)
-        found = np.array([float(statistic(int(s), int(d), rows)) for s, d in cells])
-        weights = np.where(np.isnan(found), 0, times[times > 0])
-        return float(np.average(np.nan_to_num(found), weights=weights)) if weights.any() else np.nan
+    def means(times: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """[some] of times [some, n] and how often each seed and draw is taken, [some, s, d]."""
+        cells = [[statistic(s, d, times) for d in range(shape[1])] for s in range(shape[0])]
+        found = np.moveaxis(np.array(cells, np.float64), 2, 0)
+        weights = np.where(np.isnan(found), 0, weights)
+        total = (np.nan_to_num(found) * weights).sum(axis=(1, 2))
+        size = weights.sum(axis=(1, 2))
+        return np.divide(total, size, out=np.full(size.shape, np.nan), where=size > 0)
 
-    rows_of = RowsOfGroups(groups)
-    estimate = mean(np.ones(shape), np.arange(groups.size))
-    if rows_of.num_groups < 2:
+    estimate = float(means(np.ones((1, groups.size), np.int64), np.ones((1, *shape)))[0])
+    num_groups = len(np.unique(groups))
+    if num_groups < 2:
         return Estimate(estimate, np.nan, np.nan, np.nan)
-    slots = iter(_times_drawn(shape, num_samples, seed))
-    samples = [
-        mean(next(slots), rows_of(drawn))
-        for draws in draw_groups(rows_of.num_groups, num_samples, seed)
-        for drawn in draws
-    ]
-    return _estimate(estimate, np.array(samples), rows_of.num_groups, confidence)
+    slots = _times_drawn(shape, num_samples, seed)
+    samples, done = [], 0
+    for times in draw_times(groups, num_samples, seed):
+        samples.append(means(times, slots[done : done + len(times)]))
+        done += len(times)
+    return _estimate(estimate, np.concatenate(samples), num_groups, confidence)
 
 
 def holm(p_values: Real[np.ndarray, "m"]) -> Float[np.ndarray, "m"]:

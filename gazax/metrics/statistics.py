@@ -19,7 +19,11 @@ from gazax.typing import InputError
 Interval = tuple[float, float, float]
 """(estimate, low, high)."""
 
+Resamples = Callable[[Int[np.ndarray, "s n"]], Float[np.ndarray, "s"]]
+"""A statistic of several samples at once: row r is there times[i, r] times in sample i."""
+
 _CHUNK = 2**22  # drawn patients held at a time: 32 MiB
+_TIMES = 2**19  # entries of `times` held at a time: 4 MiB, and as much for each step with them
 
 
 def bootstrap_interval(
@@ -103,7 +107,7 @@ def bootstrap_difference(
 
 
 def bootstrap_statistic(
-    statistic: Callable[[Int[np.ndarray, "rows"]], float],
+    statistic: Resamples,
     groups: Shaped[np.ndarray, "n"],
     *,
     num_samples: int = 1000,
@@ -112,64 +116,69 @@ def bootstrap_statistic(
 ) -> Interval:
     """A statistic of whole arrays, such as an AUC, with an interval.
 
-        macro = lambda rows: roc_auc(scores[rows], labels[rows])["macro"]
-        bootstrap_statistic(macro, patients, seed=0)
+        bootstrap_statistic(ResampledRocAuc(scores, labels).macro, patients, seed=0)
 
-    A paired difference is a statistic too: that of one model minus that of the other, on the same
-    rows.
+    A paired difference is a statistic too, see `paired_difference`.
 
     Args:
-      statistic: from row numbers, some of them repeated, to a number.
+      statistic: of samples, by how often each row is in them; `of_rows` makes one of a statistic
+        of row numbers.
       groups, num_samples, seed, confidence: as in `bootstrap_interval`.
 
     Returns:
-      (estimate, low, high): the statistic of all rows, in order, and the percentiles. Draws whose
+      (estimate, low, high): the statistic of all rows, and the percentiles. Draws whose
       statistic is NaN (an AUC of one class only) are left out; if all are, or there are fewer than
       two patients, low and high are NaN. No rows: all three are, and nothing is called.
 
     Raises:
       InputError: confidence or num_samples is out of range.
 
-    Numerics: calls the statistic num_samples + 1 times.
     Source: see the module.
     """
     groups = np.asarray(groups)
     check_bootstrap(len(groups), groups, num_samples, confidence)
     if not groups.size:
         return np.nan, np.nan, np.nan
-    rows_of = RowsOfGroups(groups)
-    estimate = float(statistic(np.arange(groups.size)))
-    if rows_of.num_groups < 2:
+    estimate = float(statistic(np.ones((1, groups.size), np.int64))[0])
+    num_groups = len(np.unique(groups))
+    if num_groups < 2:
         return estimate, np.nan, np.nan
-    samples = [
-        float(statistic(rows_of(drawn)))
-        for draws in draw_groups(rows_of.num_groups, num_samples, seed)
-        for drawn in draws
-    ]
-    return percentiles(estimate, np.array(samples), rows_of.num_groups, confidence)
+    samples = [statistic(times) for times in draw_times(groups, num_samples, seed)]
+    return percentiles(estimate, np.concatenate(samples), num_groups, confidence)
 
 
-class RowsOfGroups:
-    """From numbers of drawn groups, some of them repeated, to the rows that belong to them.
+def of_rows(statistic: Callable[[Int[np.ndarray, "rows"]], float]) -> Resamples:
+    """For statistics that are not of counts: one sample at a time, by its row numbers.
 
-    Attributes:
-      num_groups: how many there are to draw from; numbered in the order in which they sort.
+    Args:
+      statistic: from row numbers in their order, some of them repeated, to a number.
     """
 
-    def __init__(self, groups: Shaped[np.ndarray, "n"]) -> None:
-        _, group = np.unique(groups, return_inverse=True)
-        self._counts = np.bincount(group)
-        self._rows = np.argsort(group, kind="stable")
-        self._starts = np.cumsum(self._counts) - self._counts
-        self.num_groups = self._counts.size
+    def each(times: np.ndarray) -> np.ndarray:
+        rows = np.arange(times.shape[1])
+        return np.array([statistic(np.repeat(rows, one)) for one in times], np.float64)
 
-    def __call__(self, drawn: Int[np.ndarray, "drawn"]) -> Int[np.ndarray, "rows"]:
-        """The rows of the drawn groups, in the order of the draw."""
-        lengths = self._counts[drawn]
-        # each drawn group's run of rows: its start, and how far into the run we are
-        before = np.cumsum(lengths) - lengths
-        place = np.repeat(self._starts[drawn] - before, lengths) + np.arange(lengths.sum())
-        return self._rows[place]
+    return each
+
+
+def paired_difference(first: Resamples, second: Resamples) -> Resamples:
+    """The first statistic minus the second, of the same samples."""
+    return lambda times: first(times) - second(times)
+
+
+def draw_times(
+    groups: Shaped[np.ndarray, "n"], num_samples: int, seed: int
+) -> Iterator[Int[np.ndarray, "s n"]]:
+    """How often each row is in each sample, some samples at a time: as often as its group."""
+    _, group = np.unique(groups, return_inverse=True)
+    num_groups = int(group.max()) + 1
+    step = max(1, _TIMES // group.size)
+    for drawn in draw_groups(num_groups, num_samples, seed):
+        for start in range(0, len(drawn), step):
+            some = drawn[start : start + step]
+            apart = some + num_groups * np.arange(len(some))[:, None]
+            counts = np.bincount(apart.ravel(), minlength=num_groups * len(some))
+            yield counts.reshape(len(some), num_groups)[:, group]
 
 
 def check_bootstrap(num_rows: int, groups: np.ndarray, num_samples: int, confidence: float) -> None:

@@ -10,6 +10,7 @@ from gazax.eval.probe import choose_probe
 from gazax.eval.representation import measure
 from gazax.metrics.classification import accuracy
 from gazax.metrics.hierarchical import hierarchical_statistic
+from gazax.metrics.statistics import of_rows
 from gazax.typing import InputError
 
 NAMES = ("quiet", "busy", "odd")
@@ -156,7 +157,9 @@ def test_differences_have_the_draws_and_patients_of_their_rows(both):
     for row in ROWS:
         ours, theirs = (both.values[f"{one}/accuracy"] for one in (row, f"{row}_step_0"))
         expected = hierarchical_statistic(
-            lambda _, draw, rows, by=ours - theirs: np.nanmean(by[draw, rows]),
+            lambda _, draw, times, by=ours - theirs: of_rows(
+                lambda rows: np.nanmean(by[draw, rows])
+            )(times),
             (1, len(ours)),
             test.patient,
             num_samples=20,

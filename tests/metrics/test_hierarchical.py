@@ -12,7 +12,7 @@ from gazax.metrics.hierarchical import (
     hierarchical_statistic,
     holm,
 )
-from gazax.metrics.statistics import bootstrap_interval, bootstrap_statistic
+from gazax.metrics.statistics import bootstrap_interval, bootstrap_statistic, of_rows
 from gazax.typing import InputError
 from tests.reference import evaluation as slow
 
@@ -37,7 +37,11 @@ def values(groups):
 
 
 def mean_of(values):
-    return lambda s, d, rows: float(np.nanmean(values[s, d, rows]))
+    return lambda s, d, times: of_rows(lambda rows: np.nanmean(values[s, d, rows]))(times)
+
+
+def constant(value):
+    return lambda s, d, times: np.full(len(times), value)
 
 
 # The interval
@@ -58,7 +62,7 @@ def test_one_seed_and_one_draw_give_the_bootstrap_over_patients(values, groups):
         return float(np.nanmean(one[0, 0, rows]))
 
     statistic = hierarchical_statistic(mean_of(one), (1, 1), groups, seed=3, num_samples=200)
-    expected = bootstrap_statistic(mean, groups, seed=3, num_samples=200)
+    expected = bootstrap_statistic(of_rows(mean), groups, seed=3, num_samples=200)
     np.testing.assert_allclose(statistic.interval, expected, rtol=1e-12)
 
 
@@ -161,7 +165,11 @@ def test_seed_without_any_value_leaves_samples_of_it_alone_out():
         found = hierarchical_interval(values, np.arange(3), seed=0, num_samples=50)
     assert found.interval == (0.25, 0.25, 0.25)
     statistic = hierarchical_statistic(
-        lambda s, d, rows: values[s, d, 0], (2, 1), np.arange(3), seed=0, num_samples=50
+        lambda s, d, times: np.full(len(times), values[s, d, 0]),
+        (2, 1),
+        np.arange(3),
+        seed=0,
+        num_samples=50,
     )
     assert statistic == found
     assert found.p_value > 2 / 51  # some of the 50 samples were of seed 1 alone
@@ -176,38 +184,45 @@ def test_one_patient_or_none_is_unknown():
     found = hierarchical_interval(np.array([[[1.0, 3.0]]]), np.array([7, 7]), seed=0)
     assert found.estimate == 2
     assert np.isnan(found[1:]).all()
-    found = hierarchical_statistic(lambda s, d, rows: 2.0, (2, 3), np.array([7, 7]), seed=0)
+    found = hierarchical_statistic(constant(2.0), (2, 3), np.array([7, 7]), seed=0)
     assert found.estimate == 2
     assert np.isnan(found[1:]).all()
     for values in (np.zeros((2, 3, 0)), np.full((2, 3, 4), NAN)):
         groups = np.arange(values.shape[2])
         assert np.isnan(hierarchical_interval(values, groups, seed=0)).all()
-    nothing = hierarchical_statistic(lambda s, d, rows: 1.0, (2, 3), np.zeros(0, int), seed=0)
+    nothing = hierarchical_statistic(constant(1.0), (2, 3), np.zeros(0, int), seed=0)
     assert np.isnan(nothing).all()
 
 
 # The statistic
 
 
-def test_statistic_gets_every_seed_and_draw_once_a_sample(groups):
+def test_statistic_gets_the_same_samples_for_every_seed_and_draw(groups):
     seen = []
 
-    def statistic(s, d, rows):
-        seen.append((s, d, rows.tobytes()))
-        return 10 * s + d
+    def statistic(s, d, times):
+        seen.append((s, d, times))
+        return np.full(len(times), 10.0 * s + d)
 
     found = hierarchical_statistic(statistic, (2, 3), groups, seed=0, num_samples=30)
     assert found.estimate == pytest.approx(5 + 1)
-    everything = np.arange(groups.size).tobytes()
-    assert seen[:6] == [(s, d, everything) for s in range(2) for d in range(3)]
-    assert len(set(seen)) == len(seen)
-    assert len({rows for _, _, rows in seen}) == 31  # one set of patients a sample, for all
+    cells = [(s, d) for s in range(2) for d in range(3)]
+    assert [(s, d) for s, d, _ in seen] == cells + cells  # the estimate, and the samples
+    for start, (*_, expected) in ((0, (1,)), (6, seen[6])):
+        for _, _, times in seen[start : start + 6]:
+            np.testing.assert_array_equal(times, np.broadcast_to(expected, times.shape))
+    assert seen[6][2].shape == (30, groups.size)
+    assert (seen[6][2].sum(axis=1) > 0).all()
 
 
 def test_statistic_counts_a_draw_as_often_as_it_is_drawn(groups):
     table = np.random.default_rng(5).normal(size=(3, 4))
     by_statistic = hierarchical_statistic(
-        lambda s, d, rows: table[s, d], (3, 4), groups, seed=0, num_samples=300
+        lambda s, d, times: np.full(len(times), table[s, d]),
+        (3, 4),
+        groups,
+        seed=0,
+        num_samples=300,
     )
     values = np.broadcast_to(table[:, :, None], (3, 4, groups.size)).copy()
     by_mean = hierarchical_interval(values, groups, seed=0, num_samples=300)
@@ -276,8 +291,8 @@ def test_wrong_input_is_refused(values, groups):
     with pytest.raises(InputError, match="confidence is 95"):
         hierarchical_interval(values, groups, seed=0, confidence=95)
     with pytest.raises(InputError, match="num_samples is 0"):
-        hierarchical_statistic(lambda s, d, rows: 0.0, (1, 1), groups, seed=0, num_samples=0)
+        hierarchical_statistic(constant(0.0), (1, 1), groups, seed=0, num_samples=0)
     with pytest.raises(InputError, match=r"shape is \(3, 0\)"):
-        hierarchical_statistic(lambda s, d, rows: 0.0, (3, 0), groups, seed=0)
+        hierarchical_statistic(constant(0.0), (3, 0), groups, seed=0)
     with pytest.raises(InputError, match=r"p value 1 is 1\.5"):
         holm(np.array([0.1, 1.5]))

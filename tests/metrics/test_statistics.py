@@ -11,6 +11,8 @@ from gazax.metrics.statistics import (
     bootstrap_difference,
     bootstrap_interval,
     bootstrap_statistic,
+    draw_times,
+    of_rows,
 )
 from gazax.typing import InputError
 
@@ -54,7 +56,7 @@ def test_interval_weights_patients_by_their_images():
 def test_interval_equals_the_statistic_that_is_a_mean(values, groups):
     kwargs = dict(seed=3, num_samples=200)
     fast = bootstrap_interval(values, groups, **kwargs)
-    slow = bootstrap_statistic(lambda rows: values[rows].mean(), groups, **kwargs)
+    slow = bootstrap_statistic(of_rows(lambda rows: values[rows].mean()), groups, **kwargs)
     np.testing.assert_allclose(fast, slow, rtol=1e-12)
 
 
@@ -122,7 +124,7 @@ def test_interval_of_one_patient_is_unknown():
     assert estimate == 2
     assert math.isnan(low)
     assert math.isnan(high)
-    estimate, low, high = bootstrap_statistic(lambda rows: 2.0, np.array([7, 7]), seed=0)
+    estimate, low, high = bootstrap_statistic(of_rows(lambda rows: 2.0), np.array([7, 7]), seed=0)
     assert (estimate, math.isnan(low), math.isnan(high)) == (2.0, True, True)
 
 
@@ -130,7 +132,7 @@ def test_interval_of_nothing_is_nan():
     for values in (np.zeros(0), np.full(3, np.nan)):
         groups = np.arange(len(values))
         assert np.isnan(bootstrap_interval(values, groups, seed=0)).all()
-    assert np.isnan(bootstrap_statistic(lambda rows: 1.0, np.zeros(0, int), seed=0)).all()
+    assert np.isnan(bootstrap_statistic(of_rows(lambda rows: 1.0), np.zeros(0, int), seed=0)).all()
 
 
 def test_difference_is_paired(values, groups):
@@ -152,7 +154,7 @@ def test_statistic_gets_whole_patients(groups):
         seen.append(rows)
         return 0.0
 
-    bootstrap_statistic(statistic, groups, seed=0, num_samples=20)
+    bootstrap_statistic(of_rows(statistic), groups, seed=0, num_samples=20)
     np.testing.assert_array_equal(seen[0], np.arange(len(groups)))  # the estimate
     assert len(seen) == 21
     for rows in seen[1:]:
@@ -165,12 +167,27 @@ def test_statistic_gets_whole_patients(groups):
         assert sum(times.pop() for times in repeats.values()) == len(rows_of)
 
 
+def test_samples_are_the_same_however_many_are_made_at_once(values, groups, monkeypatch):
+    def mean(times):
+        return times @ values / times.sum(axis=1)
+
+    found = bootstrap_statistic(mean, groups, seed=0, num_samples=50)
+    monkeypatch.setattr(statistics, "_TIMES", 3 * len(groups))
+    assert max(len(times) for times in draw_times(groups, 50, 0)) == 3
+    np.testing.assert_allclose(
+        bootstrap_statistic(mean, groups, seed=0, num_samples=50), found, rtol=1e-12
+    )
+
+
 def test_statistic_of_an_auc_holds_it(groups):
     numbers = np.random.default_rng(8)
     labels = numbers.integers(0, 2, len(groups))
     scores = labels + numbers.normal(size=len(groups))
     estimate, low, high = bootstrap_statistic(
-        lambda rows: roc_auc_score(labels[rows], scores[rows]), groups, seed=0, num_samples=200
+        of_rows(lambda rows: roc_auc_score(labels[rows], scores[rows])),
+        groups,
+        seed=0,
+        num_samples=200,
     )
     assert estimate == roc_auc_score(labels, scores)
     assert 0.5 < low < estimate < high < 1
@@ -182,10 +199,10 @@ def test_statistic_leaves_draws_without_a_value_out():
 
     groups = np.arange(3)
     estimate, low, high = bootstrap_statistic(
-        mean_unless_first_patient_is_missing, groups, seed=0, num_samples=300
+        of_rows(mean_unless_first_patient_is_missing), groups, seed=0, num_samples=300
     )
     assert (estimate, low, high) == (1.0, 0.0, pytest.approx(4 / 3))  # 0 2 2 is the largest left
-    _, low, high = bootstrap_statistic(lambda rows: np.nan, groups, seed=0, num_samples=5)
+    _, low, high = bootstrap_statistic(of_rows(lambda rows: np.nan), groups, seed=0, num_samples=5)
     assert math.isnan(low)
     assert math.isnan(high)
 
@@ -200,4 +217,4 @@ def test_wrong_input_is_refused(values, groups):
         with pytest.raises(InputError, match="confidence is"):
             bootstrap_interval(values, groups, seed=0, confidence=confidence)
     with pytest.raises(InputError, match="num_samples is 0"):
-        bootstrap_statistic(lambda rows: 0.0, groups, seed=0, num_samples=0)
+        bootstrap_statistic(of_rows(lambda rows: 0.0), groups, seed=0, num_samples=0)
