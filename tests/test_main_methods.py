@@ -1,11 +1,14 @@
 """Every method of the comparison, from command to numbers; on real gaze, its own loss falls."""
 
+import csv
 import json
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
-from tests.runs import lines, run
+from tests.runs import call, lines, run
 from tests.test_main_real import SAMPLES
 
 pytestmark = pytest.mark.slow
@@ -73,3 +76,44 @@ def test_its_loss_falls_on_real_gaze(env, tmp_path, name):
     loss = [line[METHODS[name]] for line in lines(tmp_path / "run") if METHODS[name] in line]
     few = len(loss) // 3
     assert np.mean(loss[-few:]) < np.mean(loss[:few])
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """1,797 handwritten digits, which scikit-learn brings along, as a gaze folder without gaze."""
+    folder = tmp_path_factory.mktemp("digits")
+    (folder / "images").mkdir()
+    found = load_digits()
+    with open(folder / "labels.csv", "w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["image_id", "patient_id", *(f"digit_{k}" for k in range(10))])
+        for i, (pixels, digit) in enumerate(zip(found.images, found.target, strict=True)):
+            image = Image.fromarray(np.uint8(pixels / 16 * 255))
+            image.resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"images/{i:04d}.png")
+            table.writerow([f"{i:04d}", f"{i:04d}", *np.eye(10, dtype=int)[digit]])
+    return folder
+
+
+OF_DIGITS = (  # 400 steps of 64: 20 epochs
+    "--config.data.size=32,32",
+    "--config.model.depth=2",
+    "--config.method.levels=0,1",
+    "--config.optim.learning_rate=1e-3",
+    "--config.train.steps=400",
+    "--config.train.eval_every=400",
+    "--config.train.checkpoint_every=400",
+)
+
+
+@pytest.mark.parametrize("name", ["simclr", "byol", "moco", "moco_v3", "simsiam"])
+def test_its_features_beat_those_of_random_weights(env, tmp_path, digits, name):
+    """On held-out digits, by all labels and by a tenth of them: their classes are easy to see."""
+    flags = (f"--config.data.root={digits}", *OF_DIGITS)
+    folder = tmp_path / "run"
+    run(env, folder, *flags, config=f"configs/baselines/{name}.py:data=gaze_folder")
+    call(env, "-m", "gazax.evaluate", f"--workdir={folder}", "--suite=representation")
+    found = json.loads((folder / "evaluation" / "numbers.json").read_text())
+    numbers = found["suites"]["representation"]["numbers"]
+    for row in ("probe", "few_shot_10"):
+        _, low, _ = numbers[f"{row}-{row}_step_0/accuracy"]
+        assert low > 0, row

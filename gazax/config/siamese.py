@@ -130,7 +130,10 @@ def moco(config: ConfigDict) -> None:
     """A target that follows, and a queue of its keys."""
     _begin(config, "moco")
     heads = _heads(config, hidden_dim=2048, out_dim=128)
-    config.method.projector.update(heads, num_layers=2, norm="none")
+    # As published, where the backbone has batch norm. Nothing in a ViT centres what it gives: its
+    # projections lie in one direction, and a query is told from older keys by their age.
+    norm = "hidden" if config.model.name == "vit" else "none"
+    config.method.projector.update(heads, num_layers=2, norm=norm)
     config.method.temperature = 0.2  # v2
     config.method.momentum = 0.999  # as published
     config.method.queue_size = 65536  # as published

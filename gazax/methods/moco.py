@@ -37,6 +37,11 @@ class MoCo(Siamese):
     the whole batch on all devices, where there are any; the published code shuffles examples
     between devices instead.
 
+    The published backbones have batch normalisation. Without any (a ViT, a projector with none) all
+    projections lie in one narrow cone, and a query is told from older keys by their age: the loss
+    falls, and the features get worse than random ones. Batch normalisation in the projector mends
+    it, as MoCo v3 has it; the configs of a ViT take it.
+
     Attributes:
       temperature: of the contrast.
       momentum: of the target, at every step.
