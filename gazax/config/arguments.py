@@ -171,7 +171,7 @@ LATER_KEYS: dict[str, Any] = {
 """Keys that configs of earlier versions lack, and what those did."""
 _PROJECTOR: dict[str, Any] = {"method": {"projector": {"norm": "none"}}}
 LATER_KEYS_OF: dict[str, dict[str, Any]] = {
-    "gazat": _PROJECTOR,
+    "gazat": {"method": {**_PROJECTOR["method"], "look_first": 0.0}},
     "simclr": {
         "views": {"maker": "augmented"},
         "method": {

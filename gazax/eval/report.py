@@ -10,7 +10,7 @@ from gazax.methods.base import Params, State
 from gazax.metrics.statistics import Interval
 
 Numbers = dict[str, Interval]
-"""name -> (estimate, low, high), 95 % intervals over patients."""
+"""name -> (estimate, low, high), 95 % intervals over patients, and draws where there are some."""
 
 
 @dataclasses.dataclass(frozen=True)

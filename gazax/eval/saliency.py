@@ -143,7 +143,7 @@ class OtherFixations:
 
     def __init__(self, split: Split, *, mesh: Mesh, seed: int) -> None:
         self._seed = seed
-        self._patient = dict(zip(split.index.tolist(), split.patient, strict=True))
+        self._patient = dict(zip(split.index.tolist(), split.patient.tolist(), strict=True))
         self._content: dict[int, np.ndarray] = {}
         self._relative: dict[int, np.ndarray] = {}
         for batch, _ in walk(split.batches(), mesh=mesh):
@@ -154,11 +154,11 @@ class OtherFixations:
                 if len(xy):
                     self._relative[index] = (xy - content[:2]) / (content[2:] - content[:2])
         self._looked = np.array(sorted(self._relative), np.int64)
+        self._whose = np.array([self._patient[index] for index in self._looked.tolist()])
 
     def of(self, index: int) -> np.ndarray:
         """[f, 2] px of the image at this place of the data set."""
-        mine = self._patient[index]
-        others = np.array([i for i in self._looked.tolist() if self._patient[i] != mine], np.int64)
+        others = self._looked[self._whose != self._patient[index]]
         drawn = np.random.default_rng([self._seed, index]).permutation(others)[:NUM_OTHER_IMAGES]
         relative = np.concatenate([np.zeros((0, 2)), *(self._relative[one] for one in drawn)])
         content = self._content[index]

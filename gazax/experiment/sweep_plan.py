@@ -22,7 +22,7 @@ from gazax.data.gaze_settings import PREDICTED
 from gazax.eval.contrasts import Contrast
 from gazax.eval.paper_table import Layout
 from gazax.experiment import parts
-from gazax.experiment.check import check
+from gazax.experiment.check import RANGES, check
 from gazax.experiment.evaluation import SUITES
 from gazax.experiment.results import FOLDERS
 from gazax.experiment.sweep_tables import check_metric, read_contrasts, read_tables, texts
@@ -153,11 +153,14 @@ def make_plan(config: ConfigDict) -> Plan:
         )
     _check_keys("config", config, KEYS)
     settings = {key: config[key] for key in KEYS if key in config}
+    for key in ("reference", "split", "x_label"):
+        _check_text(f"config.{key}", settings.get(key, ""))
     seeds = _items("seeds", settings, int)
     if wrong := [seed for seed in seeds if seeds.count(seed) > 1]:
         raise InputError(f"config.seeds has {wrong[0]} twice.")
-    if min(seeds) < 0:
-        raise InputError(f"config.seeds has {min(seeds)}; a seed is 0 or more.")
+    what, fits = RANGES["seed"]
+    if wrong := [seed for seed in seeds if not fits(seed)]:
+        raise InputError(f"config.seeds has {wrong[0]}; a seed is {what}.")
     suites, metrics = (_items(key, settings, str) for key in ("suites", "metrics"))
     for metric in metrics:
         check_metric("config.metrics", metric)
@@ -194,8 +197,12 @@ def _check_keys(where: str, found: Mapping[str, Any] | ConfigDict, known: Sequen
             )
 
 
-def _read_variants(found: ConfigDict, default: str, suites: tuple[str, ...]) -> tuple[Variant, ...]:
+def _read_variants(found: Any, default: str, suites: tuple[str, ...]) -> tuple[Variant, ...]:
     """Checks each by itself and fills in reference, line and suites."""
+    if not isinstance(found, ConfigDict):
+        raise InputError(
+            f"config.variants is {found!r}; it must be a ConfigDict: name -> settings."
+        )
     if not found:
         raise InputError("config.variants is empty.")
     names = tuple(found)
@@ -206,6 +213,8 @@ def _read_variants(found: ConfigDict, default: str, suites: tuple[str, ...]) -> 
         where = f"config.variants.{name}"
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
             raise InputError(f"{where}: a name has letters, digits, '_', '.' and '-' only.")
+        if not isinstance(settings, ConfigDict):
+            raise InputError(f"{where} is {settings!r}; it must be a ConfigDict with a config.")
         _check_keys(where, settings, [field.name for field in dataclasses.fields(Variant)][1:])
         if not isinstance(settings.get("config"), str):
             raise InputError(f"{where}.config is {settings.get('config')!r}; write FILE:arguments.")
@@ -243,11 +252,15 @@ def _read_variants(found: ConfigDict, default: str, suites: tuple[str, ...]) -> 
 def _check_kinds(where: str, settings: ConfigDict) -> None:
     """Of what is neither a config nor several texts."""
     for key in ("reference", "line"):
-        if not isinstance(settings.get(key, ""), str):
-            raise InputError(f"{where}.{key} is {settings[key]!r}; write a text.")
+        _check_text(f"{where}.{key}", settings.get(key, ""))
     x = settings.get("x", None)
-    if isinstance(x, bool) or not isinstance(x, int | float | None) or not math.isfinite(x or 0):
+    if x is not None and (type(x) not in (int, float) or not abs(x) < math.inf):
         raise InputError(f"{where}.x is {x!r}; write a finite number.")
+
+
+def _check_text(where: str, found: Any) -> None:
+    if not isinstance(found, str):
+        raise InputError(f"{where} is {found!r}; write a text.")
 
 
 def _plan_runs(variants: Sequence[Variant], seeds: Sequence[int]) -> tuple[PlannedRun, ...]:

@@ -67,7 +67,9 @@ class GazAT:
       look_first: curriculum, ours: share of the run over which w rises from 0 to 1 in a straight
         line, so that attention is aligned before what it pools is contrasted; 0: w is 1. In [0, 1].
         Outside training w is 1.
-      total_steps: of the run; only asked with look_first.
+      total_steps: of the run; only asked with look_first. A run that goes on with another number
+        of steps has another w. Where no attention is aligned (alpha 0, no gaze), looking first only
+        holds the contrasts back.
       attention: where the model looks, one of `gazax.methods.attention.SOURCES`; Grad-CAM is of
         the similarity of an image's two views.
       grad_cam_weights: 'constant' or 'differentiated' (`grad_cam_maps`).
@@ -121,6 +123,11 @@ class GazAT:
             raise InputError(
                 f"method.pooling='{self.pooling}' pools by the attention, and Grad-CAM is taken of "
                 "what was pooled: take pooling=backbone, or another attention."
+            )
+        if self.look_first and self.total_steps < 1:
+            raise InputError(
+                f"method.look_first={self.look_first} is a share of the run, and total_steps is "
+                f"{self.total_steps}: give the run's."
             )
         if len(self.levels) != len(self.level_weights):
             raise InputError(

@@ -133,12 +133,13 @@ class _Ranked:
 
     def __call__(self, times: np.ndarray) -> np.ndarray:
         """Areas, where row r is there times[i, r] times."""
-        times = times[:, self._rows]
+        times = np.take(times, self._rows, axis=1)  # contiguous, as times[:, rows] is not
         below = np.cumsum(times * self._absent, axis=1)
         absent_below = np.concatenate([np.zeros((len(times), 1), np.int64), below], axis=1)
-        present = times[:, self._present]
+        present = np.take(times, self._present, axis=1)
         # Absent ones below count whole, those of the same score half: in halves, to stay exact.
-        halves = absent_below[:, self._first] + absent_below[:, self._last]
+        halves = np.take(absent_below, self._first, axis=1)
+        halves = halves + np.take(absent_below, self._last, axis=1)
         pairs = present.sum(axis=1) * absent_below[:, -1]
         twice = (present * halves).sum(axis=1)
         return np.divide(twice, 2 * pairs, out=np.full(len(times), np.nan), where=pairs > 0)

@@ -152,9 +152,9 @@ class _Descending:
         nothing = np.full(len(times), np.nan)
         if not self._ends.size:
             return nothing
-        times = times[:, self._rows]
-        found = np.cumsum(times * self._present, axis=1)[:, self._ends]
-        called = np.cumsum(times, axis=1)[:, self._ends]
+        times = np.take(times, self._rows, axis=1)
+        found = np.take(np.cumsum(times * self._present, axis=1), self._ends, axis=1)
+        called = np.take(np.cumsum(times, axis=1), self._ends, axis=1)
         present = found[:, -1]
         more = np.diff(found, axis=1, prepend=0)
         # Above the highest score that was drawn nothing is called, and nothing more is found.

@@ -141,7 +141,8 @@ def auc_shuffled(
     Args:
       saliency_map: any scale; only its order counts.
       xy: fixations, px; two in one pixel count twice.
-      other_xy: fixations of other people's images, in the pixels of this one; likewise.
+      other_xy: fixations of other images, in the pixels of this one; likewise. An evaluation takes
+        those of other patients' images.
       rng: what the other fixations are drawn with.
       num_splits: draws that are averaged.
       where: pixels that count.

@@ -20,10 +20,10 @@ Interval = tuple[float, float, float]
 """(estimate, low, high)."""
 
 Resamples = Callable[[Int[np.ndarray, "s n"]], Float[np.ndarray, "s"]]
-"""A statistic of several samples at once: row r is there times[i, r] times in sample i."""
+"""A statistic of some samples at once: row r is there times[i, r] times in sample i."""
 
 _CHUNK = 2**22  # drawn patients held at a time: 32 MiB
-_TIMES = 2**19  # entries of `times` held at a time: 4 MiB, and as much for each step with them
+_TIMES = 2**16  # entries of `times` made at a time: half a MiB, to stay in cache
 
 
 def bootstrap_interval(

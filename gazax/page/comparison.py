@@ -183,11 +183,12 @@ def _numbers(
     if len(runs) > 1:
         parts.append(
             html.paragraph(
-                f"Below it in a cell: the difference from {reference} on the same images, its "
+                f"Below a number: the difference from {reference} on the same images, its "
                 "95 % interval, and its p value after Holm's correction for all comparisons of "
-                "that table; ▲ better and ▼ worse at p < .05. Both are bootstrapped over patients: "
-                "each run is one seed, and nothing here says what another seed would give. Numbers "
-                "that are neither a mean over images nor an area under a curve are not compared."
+                "that table; ▲ better and ▼ worse at p < .05. Both are bootstrapped like the "
+                "intervals: each run is one seed, and nothing here says what another seed would "
+                "give. Numbers that are neither a mean over images nor an area under a curve are "
+                "not compared."
             )
         )
         parts.append(

@@ -72,6 +72,13 @@ def test_settings_of_gaze_that_leave_nothing_to_learn_are_refused(
         parts.resolve(config, records)
 
 
+def test_gazat_and_bootstraps_know_the_length_of_the_run():
+    for file in ("gazat_vit.py", "baselines/byol.py"):
+        config = config_lib.load(str(ROOT / "configs" / f"{file}:smoke"))
+        config.data.labels, config.train.steps = ("a", "b"), 7
+        assert build_method(config).total_steps == 7
+
+
 def test_a_setting_of_another_model_is_named():
     config = config_lib.load(str(ROOT / "configs/baselines/mt_unet.py:smoke"))
     config.data.labels, config.method.task = ("a", "b"), "multiclass"

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from etils import epath
+from ml_collections import ConfigDict
 
 from gazax.experiment.sweep_plan import make_plan
 from gazax.train.preemption import EXIT_RESUMABLE, Preemption
@@ -149,7 +150,12 @@ def test_tables_and_contrasts_are_read():
             {},
             "a.x is nan; write a finite number",
         ),
-        (TWO, {"seeds": (0, -1)}, "config.seeds has -1; a seed is 0 or more"),
+        ({"a": dict(config=SPEC, x=True)}, {}, "a.x is True; write a finite number"),
+        (TWO, {"seeds": (0, -1)}, "config.seeds has -1; a seed is between 0 and"),
+        (TWO, {"seeds": (2**31,)}, "config.seeds has 2147483648; a seed is between 0 and"),
+        (TWO, {"reference": 1}, "config.reference is 1; write a text"),
+        (TWO, {"split": 3}, "config.split is 3; write a text"),
+        (TWO, {"x_label": 3}, "config.x_label is 3; write a text"),
     ],
 )
 def test_mistakes_are_found_before_anything_is_run(variants, settings, message):
@@ -209,6 +215,20 @@ def test_a_run_begins_with_the_folder_of_the_other_and_not_before_it(runs, tmp_p
     ]
     assert {*sweep.results()} == {"begun", "again", "fresh"}
     assert not sweep.missing()
+
+
+@pytest.mark.parametrize(
+    ("variants", "message"),
+    [
+        (3, "config.variants is 3; it must be a ConfigDict"),
+        (ConfigDict({"a": 3}), "config.variants.a is 3; it must be a ConfigDict"),
+        (ConfigDict({"a": SPEC}), "config.variants.a is 'configs/gazat_vit.py:smoke'; it must be"),
+    ],
+)
+def test_variants_that_are_no_blocks_are_refused(variants, message):
+    wrong = ConfigDict({**config(TWO), "variants": variants})
+    with pytest.raises(InputError, match=message):
+        make_plan(wrong)
 
 
 def test_a_training_config_is_no_sweep():

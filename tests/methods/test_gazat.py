@@ -63,6 +63,11 @@ def test_looking_first_lets_the_contrasts_weights_rise(rng, step, weight):
     np.testing.assert_allclose(total, weight * contrasts + terms["loss/attention"], rtol=1e-6)
 
 
+def test_looking_first_is_refused_without_the_length_of_the_run():
+    with pytest.raises(InputError, match="total_steps is 0: give the run's"):
+        make(look_first=0.5)
+
+
 def test_looking_first_changes_no_loss_outside_training(rng):
     batch = tiny_batch()
     params, _ = make().init(rng, batch)
