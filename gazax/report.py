@@ -48,6 +48,15 @@ def main() -> None:
         raise InputError(f"--out={OUT.value}: there is no such folder; make it first.")
     if out.is_dir():
         raise InputError(f"--out={OUT.value} is a folder; give a file.")
+    if out.suffix not in (".html", ".htm"):
+        raise InputError(f"--out={OUT.value} is a page; give a name that ends in .html.")
+    if NO_IMAGES.value and config_lib.JSON.value:
+        raise InputError(
+            "--json writes names of readers and folders, which --no_images leaves out: give one of "
+            "them."
+        )
+    if SWEEP.value == "":
+        raise InputError("--sweep is empty; give the folder of a sweep.")
     workdirs = WORKDIRS.value or []
     if not workdirs and (READER_STUDY.value or SWEEP.value is None):
         other = "" if READER_STUDY.value else ", or --sweep=DIR,"
@@ -62,6 +71,7 @@ def _write_report(out: pathlib.Path, workdirs: list[str]) -> None:
     from etils import epath
 
     from gazax.page.comparison import report_page
+    from gazax.page.private import without_folders
     from gazax.page.runs import load_runs
     from gazax.page.sweep import load_sweep
     from gazax.page.sweep_runs import folder_of
@@ -82,6 +92,13 @@ def _write_report(out: pathlib.Path, workdirs: list[str]) -> None:
             ]
         runs = load_runs(workdirs)
         reference = _reference([run.name for run in runs])
+        if NO_IMAGES.value:
+            names = [run.name for run in runs]
+            shown = without_folders(names)
+            reference = shown[names.index(reference)]
+            runs = [
+                dataclasses.replace(run, name=name) for run, name in zip(runs, shown, strict=True)
+            ]
         compared, notes = compare_suites(runs, reference)
         said += [", ".join(run.name for run in runs), f"reference {reference}"]
         numbers |= {

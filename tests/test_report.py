@@ -31,11 +31,9 @@ def workdirs(tmp_path):
 
 def test_a_report_is_written_with_its_numbers(workdirs, tmp_path):
     out, numbers = tmp_path / "report.html", tmp_path / "numbers.json"
-    result = run(workdirs, f"--out={out}", "--reference=none", "--no_images", f"--json={numbers}")
+    result = run(workdirs, f"--out={out}", "--reference=none", f"--json={numbers}")
     assert result.returncode == 0, result.stderr
-    page = out.read_text()
-    assert "2 runs compared" in page
-    assert "data:image" not in page
+    assert "2 runs compared" in out.read_text()
     assert "own, none; reference none" in result.stdout
     found = json.loads(numbers.read_text())
     assert found["reference"] == "none"
@@ -44,6 +42,19 @@ def test_a_report_is_written_with_its_numbers(workdirs, tmp_path):
     assert (row["suite"], row["variant"], row["reference"]) == ("alignment", "own", "none")
     assert row["p_holm"] >= row["p"]
     assert not list(tmp_path.glob(".*"))
+
+
+def test_a_report_without_images_names_no_run_by_its_folders(tmp_path):
+    folders = [make_workdir(tmp_path / name / "run", gallery=1) for name in ("smith_1945", "none")]
+    out = tmp_path / "report.html"
+    workdirs = f"--workdirs={','.join(map(str, folders))}"
+    result = run(workdirs, f"--out={out}", "--reference=none/run", "--no_images")
+    assert result.returncode == 0, result.stderr
+    assert "run 1, run 2; reference run 2" in result.stdout
+    page = out.read_text()
+    assert "2 runs compared" in page
+    assert "data:image" not in page
+    assert "smith_1945" not in page
 
 
 def test_a_sweep_is_reported_alone_and_before_runs(workdirs, tmp_path):
@@ -82,6 +93,9 @@ def test_a_study_is_written_once(workdirs, tmp_path):
         (("--workdirs=nowhere",), "error: workdir 'nowhere': there is no such folder"),
         (("--out=nowhere/a.html", "--workdirs=a"), "error: --out=nowhere/a.html: there is no"),
         (("--reader_study", "--no_images", "--workdirs=a"), "error: --reader_study takes no"),
+        (("--no_images", "--json=a.json", "--workdirs=a"), "error: --json writes names of readers"),
+        (("--out=config.json", "--workdirs=a"), "error: --out=config.json is a page; give a name"),
+        (("--sweep=",), "error: --sweep is empty; give the folder of a sweep."),
         (("--reader_study", "--workdirs=a", "--sweep=a"), "error: --reader_study takes no --sweep"),
         (("--reader_study", "--sweep=a"), "error: --workdirs=A,B,... is needed"),
         (("--sweep=nowhere",), "error: --sweep=nowhere: there is no such folder"),

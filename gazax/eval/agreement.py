@@ -26,6 +26,8 @@ READERS = "readers"
 """The system whose heat maps are people's gaze."""
 
 COLUMNS = ("rater", "case", "overlay", "rating", "trusted")
+SEPARATORS = ",;\t"
+"""Of cells: spreadsheets of many countries write a semicolon."""
 LEVELS = 5
 """Ratings go from 1 to this."""
 
@@ -185,7 +187,9 @@ def _rows(path: epath.Path) -> Iterator[tuple[str, dict[str, str]]]:
         raise InputError(f"ratings '{path}' cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error}); save it as csv, UTF-8.") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
+    first_line = text.partition("\n")[0]
+    separator = max(SEPARATORS, key=first_line.count)
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
     for name in COLUMNS:
         if name not in (reader.fieldnames or ()):
             raise InputError(

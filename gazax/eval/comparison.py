@@ -148,7 +148,8 @@ def _of_seeds(count: int) -> str:
     share = np.sqrt((count - 1) / count)
     return (
         f"{count} seeds: the part of an interval that is due to seeds is too narrow, about "
-        f"{share:.2f} of what it should be, and p too small; t over seeds has that allowance."
+        f"{share:.2f} of what it should be, and p too small; "
+        "Student's t over seeds (t_low and t_high in table.csv) has that allowance."
     )
 
 

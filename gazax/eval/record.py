@@ -114,6 +114,7 @@ class Record:
             for name, array in arrays.items():
                 kind, _, rest = name.partition("/")
                 kinds[kind][rest] = array
+            _check_shapes(plain, kinds)
         except DAMAGE as error:
             raise InputError(f"'{path}' is damaged ({error}); evaluate its run again.") from None
         return cls(
@@ -122,3 +123,18 @@ class Record:
             scores=kinds["scores"],
             targets=kinds["targets"],
         )
+
+
+def _check_shapes(
+    plain: Mapping[str, np.ndarray], kinds: Mapping[str, Mapping[str, np.ndarray]]
+) -> None:
+    """Raises a `ValueError` where something is not of the images of `index`, or no number."""
+    n = len(plain["index"])
+    rows = {"values": (2, 1), "scores": (3, 1)}  # axes, and that of the images
+    for kind, (axes, axis) in rows.items():
+        for name, one in kinds[kind].items():
+            if one.ndim != axes or one.shape[axis] != n or one.dtype.kind not in "biuf":
+                raise ValueError(f"{kind}/{name} has the shape {one.shape}, of {n} images")
+    for name in ("image_id", "patient", "label", "features"):
+        if len(plain[name]) != n:
+            raise ValueError(f"{name} has {len(plain[name])} rows, of {n} images")

@@ -56,6 +56,7 @@ RANGES: dict[str, Range] = {
     "data.gaze_fraction": SHARE,
     "data.gaze_rate": SHARE,
     "data.sigma_fraction": POSITIVE,
+    "data.source.contrast": AT_LEAST_0,
     "views.std": POSITIVE,
     "views.standard.crop": INTERVAL,
     "views.standard.rotation_degrees": AT_LEAST_0,

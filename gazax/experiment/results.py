@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from gazax.eval import embedding
@@ -68,7 +69,7 @@ def write(
       record: of the split, without values and scores of suites.
       save_gallery: fills a folder with single images.
     """
-    written, kept = _before(folder, summary)
+    written, kept = _before(folder, summary, record.index)
     if kept is None:
         (folder / NUMBERS).unlink(missing_ok=True)
     record = _joined(record, suites, kept)
@@ -87,13 +88,18 @@ def write(
     workdir.write_json(folder / NUMBERS, {**summary, "suites": written})
 
 
-def _before(folder: epath.Path, summary: Mapping[str, Any]) -> tuple[dict[str, Any], Record | None]:
+def _before(
+    folder: epath.Path, summary: Mapping[str, Any], index: np.ndarray
+) -> tuple[dict[str, Any], Record | None]:
     """Suites and values that an earlier evaluation of the same weights left, or nothing."""
     try:
         before = read_numbers(folder)
         if before is None or any(before.get(key) != summary[key] for key in KEYS):
             return {}, None
-        return before["suites"], Record.load(folder)
+        kept = Record.load(folder)
+        if not isinstance(before.get("suites"), dict) or not np.array_equal(kept.index, index):
+            raise InputError(f"'{folder}' is damaged: it lacks suites, or has other images.")
+        return before["suites"], kept
     except InputError as error:  # what it held is lost, and what was measured now is not
         print(f"replaced, with whatever it held of other suites: {error}", flush=True)
         return {}, None

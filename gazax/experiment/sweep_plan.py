@@ -31,6 +31,9 @@ from gazax.typing import InputError
 
 KEYS = ("reference", "seeds", "suites", "split", "metrics", "variants", "x_label")
 KEYS += ("tables", "contrasts")
+GAINED = {"method.look_first": 0.0}
+"""Keys that configs got after sweeps of theirs had been run, at what runs without them did: left
+out of a run's key at that value, so that what is finished stays finished."""
 GAZE_BY = f"{PREDICTED}{PREFIX}"
 """Stands in `data.gaze` before the variant whose run predicts it."""
 
@@ -320,13 +323,19 @@ class _Resolved:
 
     def key(self, seed: int, begins_with: str, gaze_by: str) -> str:
         """The hash of everything in the config, and of the runs that it needs."""
-        everything = {**self.leaves, **dict.fromkeys(self.seed_keys, seed)}
+        everything = {leaf: one for leaf, one in self.leaves.items() if not _is_gained(leaf, one)}
+        everything |= dict.fromkeys(self.seed_keys, seed)
         if begins_with:
             everything["init_from.path"] = f"{PREFIX}{begins_with}"
         if gaze_by:
             everything["data.gaze"] = f"{GAZE_BY}{gaze_by}"
         text = json.dumps(everything, sort_keys=True, default=list)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _is_gained(leaf: str, value: Any) -> bool:
+    """Whether a run of before the key was there is the same run; also in a stage's block."""
+    return any(f".{leaf}".endswith(f".{key}") and value == GAINED[key] for key in GAINED)
 
 
 def _resolve(variant: Variant, *, before: Sequence[str]) -> _Resolved:

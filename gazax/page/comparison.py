@@ -203,6 +203,21 @@ def _numbers(
                 "patients or labels are others."
             )
         )
+    first = next(run for run in runs if run.name == reference)
+    others = [
+        run.name
+        for run, group in zip(runs, groups, strict=True)
+        if group == home and run.data != first.data
+    ]
+    if others:
+        parts.append(
+            html.banner(
+                f"Of other records than {reference}: {', '.join(others)}. The test images have the "
+                "same names, patients and labels, and their pixels or gaze may differ: another "
+                "size, another data set of these names, other settings of the same. A difference "
+                "may come from that."
+            )
+        )
     for suite in suites_of(runs):
         parts.append(f"<h3>{escape(suite_title(suite, runs))}</h3>")
         parts += suite_tables(suite, runs, reference, compared)

@@ -61,7 +61,9 @@ def _names(runs: Sequence[Run], beginning: str) -> list[str]:
 
 def _points(lines: Sequence[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """(steps, values) of a logged number, averaged to at most `POINTS`."""
-    found = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
+    found = [
+        (line["step"], line[name]) for line in lines if isinstance(line.get(name), int | float)
+    ]
     points = np.array(found, np.float64).reshape(-1, 2)
     if len(points) > POINTS:
         parts = np.array_split(points, POINTS)

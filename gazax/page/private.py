@@ -13,7 +13,8 @@ _KEYS = ("root", "cache", "path", "readers")
 """Last parts of the config's keys that hold paths or names of readers."""
 _IN_TEXT = re.compile(
     r"'[^'\n]*[\\/][^'\n]*'"
-    r"|(?P<key>(?:--out|--json|--workdirs?|\b(?:root|cache|path|source|init_from))=|\bpredicted:)[^\s,]+"
+    r"|(?P<key>(?:--out|--json|--workdirs?)[ =]"
+    r"|\b(?:root|cache|path|source|init_from)=|\bpredicted:)[^\s,]+"
     r"|(?<![\w.\\/:<])(?:~[\w.-]*|\.{1,2}|[A-Za-z]:|\w+:/)?[\\/][^\s,]+"
 )
 """A path in a line of text: in quotes, behind a key that holds one, or by its own beginning."""
@@ -30,6 +31,14 @@ def without_names(runs: Sequence[Run]) -> list[Run]:
     return [_without_names(run, numbered) for run in runs]
 
 
+def without_folders(names: Sequence[str]) -> list[str]:
+    """The runs' names, of which none is the end of a path: such ones are numbered."""
+    return [
+        f"run {place}" if re.search(r"[\\/]", name) else name
+        for place, name in enumerate(names, start=1)
+    ]
+
+
 def without_paths(sweep: SweepTable) -> SweepTable:
     """The sweep with a dash for every path in its command, its notes and what is missing."""
 
@@ -43,7 +52,9 @@ def without_paths(sweep: SweepTable) -> SweepTable:
         | {
             "made": told(found["made"]),
             "notes": list(map(told, found["notes"])),
-            "missing": {name: told(text) for name, text in found["missing"].items()},
+            "missing": {
+                name: told(text.partition(", see ")[0]) for name, text in found["missing"].items()
+            },
         },
     )
 

@@ -204,6 +204,10 @@ def _load_run(folder: epath.Path, name: str) -> Run:
             f"'{path}' has no {', '.join(sorted(missing))}; run "
             f"python -m gazax.evaluate --workdir={folder} again."
         )
+    if wrong := _damage(evaluation):
+        raise InputError(
+            f"'{path}' is damaged ({wrong}); run python -m gazax.evaluate --workdir={folder} again."
+        )
     return Run(
         name=name,
         settings=settings,
@@ -213,6 +217,22 @@ def _load_run(folder: epath.Path, name: str) -> Run:
         metrics=read_metrics(folder),
         folder=folder,
     )
+
+
+def _damage(evaluation: Mapping[str, Any]) -> str:
+    """What of it is not as `gazax.experiment.results.write` leaves it; '' = nothing."""
+    suites = evaluation["suites"]
+    if not isinstance(suites, dict):
+        return "suites is no block"
+    for title, suite in suites.items():
+        numbers = suite.get("numbers") if isinstance(suite, dict) else None
+        if not isinstance(numbers, dict) or not isinstance(suite.get("table", ""), str):
+            return f"suite '{title}' has no numbers, or no table"
+        for name, one in numbers.items():
+            is_interval = isinstance(one, list) and len(one) == 3
+            if not is_interval or not all(x is None or type(x) in (int, float) for x in one):
+                return f"{name} of '{title}' is no number with an interval"
+    return ""
 
 
 def _read_case(path: epath.Path) -> Case:

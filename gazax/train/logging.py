@@ -139,8 +139,11 @@ def read_metrics(workdir: epath.Path) -> list[dict[str, float]]:
     lines = []
     for text in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            lines.append(json.loads(text))
-        except ValueError:
+            line = json.loads(text)
+            if not isinstance(line, dict) or not _is_number(line.get("step")):
+                raise ValueError("no numbers of a step")
+            lines.append(line)
+        except (ValueError, RecursionError):
             logging.warning("a line of %s is damaged and left out", path)
     return lines
 

@@ -172,8 +172,11 @@ def read_json(path: epath.Path) -> dict[str, Any]:
         if not isinstance(found, dict):
             raise ValueError("it holds no object")
         return found
-    except ValueError as error:
-        raise InputError(f"'{path}' is damaged ({error}); give another --workdir.") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise InputError(
+            f"'{path}' is damaged ({error}); what it belongs to has to be made again, or give "
+            "another folder."
+        ) from None
 
 
 def _plain(config: Mapping[str, Any]) -> Any:
@@ -195,7 +198,7 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
     """What `claim` wrote: `config`, `data_fingerprint` and `versions`."""
     path = workdir / "config.json"
     found = read_json(path)
-    if not {"config", "data_fingerprint"} <= found.keys():
+    if not isinstance(found.get("config"), dict) or "data_fingerprint" not in found:
         raise InputError(f"'{path}' is not a config of gazax; give another --workdir.")
     return found
 

@@ -151,6 +151,13 @@ def test_what_a_spreadsheet_writes_is_read(tmp_path, key):
     assert measure([path], key, seed=0).numbers["gazat/rating"][0] == 4
 
 
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_cells_may_be_apart_as_spreadsheets_of_other_countries_have_them(tmp_path, key, separator):
+    path = answers(tmp_path, "ann", lambda c, p: 3, lambda c: 0)
+    path.write_text(path.read_text().replace(",", separator))
+    assert measure([path], key, seed=0).numbers["gazat/rating"][0] == 3
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

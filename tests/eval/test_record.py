@@ -103,10 +103,16 @@ def test_changed_bytes_are_damage_and_nothing_else(folder):
     [
         lambda file: np.savez(file, index=np.arange(3)),  # parts are missing
         lambda file: np.savez(file, **dict.fromkeys(PLAIN, np.zeros(1)), other=np.zeros(1)),
+        lambda file: np.savez(  # values of other images
+            file, **dict.fromkeys(PLAIN, np.zeros(3)), **{"values/x/cc": np.zeros((1, 5))}
+        ),
+        lambda file: np.savez(  # no numbers
+            file, **dict.fromkeys(PLAIN, np.zeros(3)), **{"values/x/cc": np.full((1, 3), "a")}
+        ),
         lambda file: np.save(file, np.zeros(3)),  # an array, no archive
         lambda file: file.write(b"<html>"),
     ],
-    ids=["parts", "more", "array", "text"],
+    ids=["parts", "more", "others", "words", "array", "text"],
 )
 def test_another_kind_of_file_is_damaged(folder, write):
     with (folder / FILE).open("wb") as file:

@@ -67,6 +67,18 @@ def test_keys_depend_on_the_config_alone():
     assert renamed.runs[1].key == first.runs[0].key
 
 
+def test_a_key_stays_what_it_was():
+    """A new key of a config goes into `GAINED`, or finished sweeps are trained again."""
+    study = dict(
+        config="configs/gazat_vit.py:study",
+        overrides=("data.gaze=own", "data.source.contrast=1.0"),
+    )
+    (one,) = make_plan(config({"own": study}, seeds=(0,))).runs
+    assert one.key == "8b2b64a68ef9"
+    other = study | {"overrides": (*study["overrides"], "method.look_first=0.5")}
+    assert make_plan(config({"own": other}, seeds=(0,))).runs[0].key != one.key
+
+
 def test_stages_all_get_the_seed_and_the_last_is_evaluated():
     staged = dict(config="configs/gazat_transfer.py:smoke", overrides=())
     (one,) = make_plan(config({"a": staged}, seeds=(2,))).runs

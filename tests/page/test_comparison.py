@@ -1,5 +1,6 @@
 """The report as somebody reads it, and what must not be in it."""
 
+import dataclasses
 import json
 import re
 
@@ -89,6 +90,14 @@ def test_only_keys_that_differ_are_shown(page):
 def test_what_stands_in_a_config_is_not_taken_for_html(page):
     assert "<b>none</b>" not in page
     assert "&lt;b&gt;none&lt;/b&gt;" in page
+
+
+def test_runs_of_other_records_are_paired_with_a_warning(runs):
+    page = report_page(runs, "strong", *compare_suites(runs, "strong"), images=True)
+    assert "Of other records" not in page
+    runs = [runs[0], dataclasses.replace(runs[1], data="another")]
+    page = report_page(runs, "strong", *compare_suites(runs, "strong"), images=True)
+    assert "Of other records than strong: weak." in page
 
 
 def test_a_difference_is_that_of_the_same_images(compared, runs):

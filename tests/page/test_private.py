@@ -110,6 +110,7 @@ def test_a_page_whose_runs_differ_in_folders_alone_says_so(runs):
         ("--json=x/n.json, see ~ann/x", "--json=-, see -"),
         ("'gs://x/a b' and C:\\x", "- and -"),
         ("-m gazax.sweep '--out=/data/a b'", "-m gazax.sweep -"),
+        ("-m gazax.sweep --out runs/x --seeds=1", "-m gazax.sweep --out - --seeds=1"),
         ("images/s of 12 and/or n/a, 1 / 2", "images/s of 12 and/or n/a, 1 / 2"),
     ],
 )
@@ -118,3 +119,13 @@ def test_a_sweeps_texts_keep_no_path(tmp_path, text, left):
     told = without_paths(sweep).found
     assert told["made"] == left
     assert told["notes"] == [left]
+
+
+def test_what_is_missing_keeps_no_log(tmp_path):
+    missing = {
+        "own, seed 0": "exit code 1, see runs/smith/logs/own-0.log",
+        "own, seed 1": "not run",
+    }
+    sweep = load_sweep(str(make_sweep(tmp_path / "sweep", missing=missing)))
+    told = without_paths(sweep).found["missing"]
+    assert told == {"own, seed 0": "exit code 1", "own, seed 1": "not run"}

@@ -73,6 +73,21 @@ def old_numbers(folder):
     return folder
 
 
+def change_numbers(**changes):
+    def spoil(folder):
+        path = folder / "evaluation" / "numbers.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        return folder
+
+    return spoil
+
+
+def folder_of_numbers(folder):
+    (folder / "evaluation" / "numbers.json").unlink()
+    (folder / "evaluation" / "numbers.json").mkdir()
+    return folder
+
+
 def no_workdir(folder):
     (folder / "config.json").unlink()
     return folder
@@ -86,6 +101,11 @@ def no_workdir(folder):
         (no_numbers, "no evaluation/numbers.json"),
         (cut_numbers, "numbers.json' is damaged"),
         (old_numbers, "numbers.json' has no patients, phantom_numbers"),
+        (folder_of_numbers, "numbers.json' is damaged"),
+        (change_numbers(suites=[]), "damaged .suites is no block.*evaluate"),
+        (change_numbers(suites={"probe": {}}), "damaged .suite 'probe' has no numbers"),
+        (change_numbers(suites={"a": {"numbers": {"x/y": [1, 2]}}}), "x/y of 'a' is no number"),
+        (change_numbers(suites={"a": {"numbers": {"x/y": "1"}}}), "x/y of 'a' is no number"),
         (no_workdir, "no config.json: it is not a workdir"),
     ],
 )
