@@ -76,6 +76,8 @@ def _runs(folder: "epath.Path") -> list["epath.Path"]:
     names = read_config(folder)["config"].get("stages")
     if not names:
         return [folder]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"'{folder}/config.json' is damaged: its stages are {names!r}.")
     runs = [stages.stage_folder(folder, name) for name in names]
     begun = [one for one in runs if (one / "config.json").exists()]
     if len(begun) < len(runs):

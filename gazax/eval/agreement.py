@@ -170,7 +170,7 @@ def _read_key(path: epath.Path) -> tuple[list[str], dict[str, Any], dict[str, An
         ]
         if not all(assert_known) or READERS not in systems:
             raise ValueError("its parts do not fit each other")
-        if not all("patient" in case for case in cases.values()):
+        if not all(isinstance(case["patient"], str) for case in cases.values()):
             raise ValueError("a case has no patient")
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise InputError(f"'{path}' is no key of a reader study, or damaged ({error}).") from None

@@ -284,11 +284,14 @@ class Sweep:
 
     def _read_failures(self) -> dict[str, dict[str, Any]]:
         """Those of runs that are not run again this time stay known."""
-        before = (_read(self._out / "sweep.json") or {}).get("runs", {})
+        before = (_read(self._out / "sweep.json") or {}).get("runs")
+        known = before if isinstance(before, dict) else {}  # damaged: it is written anew
+        states = {run.key: known.get(run.key) for run in self._plan.runs}
+        failures = {key: one.get("failure") for key, one in states.items() if isinstance(one, dict)}
         return {
-            run.key: before[run.key]["failure"]
-            for run in self._plan.runs
-            if before.get(run.key, {}).get("failure")
+            key: one
+            for key, one in failures.items()
+            if isinstance(one, dict) and type(one.get("exit_code")) is int and "command" in one
         }
 
     def _write_state(self) -> None:
@@ -329,7 +332,7 @@ def _read(path: epath.Path) -> dict[str, Any] | None:
     """None: not there, or damaged, which the run that wrote it will say better."""
     try:
         found = json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -50,4 +50,17 @@ def folder_of(sweep: str, variant: str) -> str:
 
 
 def _runs(path: epath.Path) -> Mapping[str, Any]:
-    return read_json(path).get("runs", {})
+    runs = read_json(path).get("runs")
+    whole = isinstance(runs, dict) and all(
+        isinstance(run, dict)
+        and "status" in run
+        and isinstance(run.get("uses"), list)
+        and all(isinstance(use, str) for use in run["uses"])
+        for run in runs.values()
+    )
+    if not isinstance(runs, dict) or not whole:
+        raise InputError(
+            f"'{path}' is damaged; run python -m gazax.sweep --config=FILE --out={path.parent} "
+            "again, which trains nothing that is finished."
+        )
+    return runs

@@ -218,7 +218,14 @@ def test_a_quotation_mark_left_open_is_named(tmp_path, key):
         measure([path], key, seed=0)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"systems": {}, "cases": {}, "overlays": {}}'])
+NO_PATIENT = json.dumps(
+    {"systems": {"readers": "readers"}, "cases": {"c0": {"patient": None}}, "overlays": {}}
+)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"systems": {}, "cases": {}, "overlays": {}}', NO_PATIENT]
+)
 def test_a_damaged_key_is_named(tmp_path, key, text):
     path = answers(tmp_path, "ann", lambda c, p: 3, lambda c: 0)
     key.write_text(text)

@@ -302,6 +302,18 @@ def test_what_is_finished_is_not_run_again_and_a_changed_plan_adds(runs, tmp_pat
     assert [call.split()[0] for call in runs.calls[before:]] == ["gazax.evaluate"] * 2
 
 
+@pytest.mark.parametrize("state", ["{", '{"runs": []}', '{"runs": {"KEY": 3}}'])
+def test_a_damaged_state_is_written_anew(runs, tmp_path, state):
+    plan, sweep = sweep_of(runs, tmp_path)
+    path = tmp_path / "out" / "sweep.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(state.replace("KEY", plan.runs[0].key))
+    plan, sweep = sweep_of(runs, tmp_path)
+    assert run(sweep, plan) == 0
+    assert not sweep.missing()
+    assert json.loads(path.read_text())["runs"].keys() == {one.key for one in plan.runs}
+
+
 def test_values_that_are_damaged_are_measured_again_and_nothing_else(runs, tmp_path):
     plan, sweep = sweep_of(runs, tmp_path)
     assert run(sweep, plan) == 0

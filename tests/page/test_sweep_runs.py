@@ -44,3 +44,10 @@ def test_runs_of_a_sweep_are_called_by_their_variants(sweep):
     assert [run.name for run in load_runs(folders)] == named
     (sweep / "sweep.json").unlink()
     assert [run.name for run in load_runs(folders)] == ["aa", "dd"]
+
+
+@pytest.mark.parametrize("runs", [[], {"aa": 3}, {"aa": {"status": "x"}}, {"aa": {"uses": "x"}}])
+def test_a_damaged_state_is_named(sweep, runs):
+    (sweep / "sweep.json").write_text(json.dumps({"runs": runs}))
+    with pytest.raises(InputError, match="sweep.json' is damaged; run python -m gazax.sweep"):
+        folder_of(str(sweep), "ours")
