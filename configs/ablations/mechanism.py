@@ -25,6 +25,9 @@ that of the mean map; the last five have one seed (the whole sweep has 45 runs, 
 Of the features no difference from `study` is clear of chance; of the attention five are, by
 Holm's correction: half_sigma and cells_of_4_px better, twice_sigma, alpha_1 and patch_stem worse.
 
+On test, `:report=half_sigma`, 243 images, the same day: 10 % accuracy .349, with another image's
+gaze .337, with the mean map .341; probe macro AUC .607, .559, .575: no difference is shown.
+
 Before, by hand (2026-11-22, one run of 300 steps each, all 1,200 images of a phantom of seed 1,
 few-shot accuracy at 1, 10 and 100 % of labels, attention CC): at contrast 1 a patch stem, 4 blocks
 and the class token had .341, .358, .396, .596; a stem of convolutions and pooling both .349, .393,
